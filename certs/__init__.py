@@ -1,0 +1,1 @@
+"""The webhook's certificate authority and serving certificate, their rotation and injection."""

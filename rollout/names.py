@@ -1,0 +1,43 @@
+"""Every name that we write into a cluster, and nothing about when it is written.
+
+The ``rollouts.kruise.io`` names are the compatibility surface shared with existing
+manifests and tools; the ``sluice.dev`` names are ours alone.
+"""
+
+GROUP = "rollouts.kruise.io"
+STORAGE_VERSION = "v1beta1"
+
+# --- on Rollouts ---------------------------------------------------------------------------------
+ROLLOUT_FINALIZER = "rollouts.kruise.io/rollout"
+ROLLING_STYLE = "rollouts.kruise.io/rolling-style"
+TRAFFIC_ROUTING = "rollouts.kruise.io/trafficrouting"
+APPROVE = "sluice.dev/approve"
+"""``<release>/<step>``: approves that step of that release. Also accepted on the Deployment."""
+APPROVED_BY = "sluice.dev/approved-by"
+"""JSON ``{"approval", "user", "at"}``, stamped by the webhook from the request's user."""
+CONVERSION_STASH = "sluice.dev/unconverted"
+"""What the served version cannot say (see rollout.conversion)."""
+
+# --- on Deployments ------------------------------------------------------------------------------
+WORKLOAD_TYPE = "rollouts.kruise.io/workload-type"
+"""Label with value ``deployment`` on governed Deployments: the strict webhook selects on it."""
+IN_PROGRESSING = "rollouts.kruise.io/in-progressing"
+"""JSON ``{"rolloutName": "<name>"}``; together with ``spec.paused`` it is the gate."""
+RELEASE = "sluice.dev/release"
+"""The release id (5 characters), written in the same request that closes the gate."""
+ROLLOUT_ID = "rollouts.kruise.io/rollout-id"
+"""The user's own id of a release; read as label or annotation."""
+CANARY_DEPLOYMENT = "rollouts.kruise.io/canary-deployment"
+"""Label on the canary Deployment: the stable Deployment's name."""
+
+# --- on Services and routes ----------------------------------------------------------------------
+PIN = "sluice.dev/pin"
+"""On the stable Service: the pod-template-hash its selector is held to during a release."""
+CHANGED_AT = "sluice.dev/changed-at"
+"""On a route or Service: when we last changed where it sends traffic (RFC 3339, UTC)."""
+
+POD_TEMPLATE_HASH = "pod-template-hash"
+CANARY_SUFFIX = "-canary"
+
+KUBERNETES_SERVICE_NAME = "kubernetes.io/service-name"
+"""Label on EndpointSlices: the Service they belong to."""

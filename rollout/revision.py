@@ -1,0 +1,63 @@
+"""What makes two pod templates the same revision, and what makes two releases different.
+
+Source of the comparison rule: the Deployment controller ignores a ``pod-template-hash``
+label inside the template, so we do too. Our digest replaces the hash of Go structures that
+OpenKruise Rollouts uses; nothing outside may depend on its value.
+"""
+
+import hashlib
+import json
+from typing import Any
+
+from rollout import names
+from rollout.wire import JsonObject
+
+# No vowels and no easily confused digits: a digest never spells a word (as in Kubernetes' own SafeEncodeString).
+_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
+_DIGEST_LENGTH = 10  # 27**10 = 2e14 values: two templates of one Deployment never meet by chance
+_RELEASE_LENGTH = 5  # 27**5 = 14 million values, within the releases of one Rollout
+
+
+def template_digest(template: JsonObject) -> str:
+    """Name a pod template by its content: 10 characters, equal for templates that are the same revision."""
+    return _encode(_canonical(template), _DIGEST_LENGTH)
+
+
+def same_template(one: JsonObject, other: JsonObject) -> bool:
+    """Tell whether two pod templates are one revision."""
+    return _comparable(one) == _comparable(other)
+
+
+def release_id(rollout_uid: str, digest: str, generation: int) -> str:
+    """Name one release: 5 characters.
+
+    ``digest`` is the template's, ``generation`` the Deployment's just before the gate closed: it makes a
+    second release of the same template a release of its own, so that no approval can count twice.
+    """
+    return _encode(json.dumps([rollout_uid, digest, generation]), _RELEASE_LENGTH)
+
+
+def _canonical(template: JsonObject) -> str:
+    return json.dumps(_comparable(template), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+
+
+def _comparable(template: JsonObject) -> Any:
+    """Return the template without what does not tell revisions apart."""
+    metadata = dict(template.get("metadata") or {})
+    labels = {key: value for key, value in (metadata.pop("labels", None) or {}).items() if key != names.POD_TEMPLATE_HASH}
+    metadata.pop("creationTimestamp", None)
+    if labels:
+        metadata["labels"] = labels
+    if not metadata.get("annotations"):
+        metadata.pop("annotations", None)
+    rest = {key: value for key, value in template.items() if key != "metadata"}
+    return {**rest, "metadata": metadata}
+
+
+def _encode(text: str, length: int) -> str:
+    number = int.from_bytes(hashlib.sha256(text.encode()).digest(), "big")
+    characters = []
+    for _ in range(length):
+        number, index = divmod(number, len(_ALPHABET))
+        characters.append(_ALPHABET[index])
+    return "".join(characters)

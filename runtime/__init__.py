@@ -1,0 +1,1 @@
+"""How one of our processes lives: settings, logs, metrics, health, supervised tasks, shutdown."""

@@ -1,0 +1,1 @@
+"""A real local Kubernetes cluster for the demo and the tests."""

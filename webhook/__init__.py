@@ -1,0 +1,1 @@
+"""The admission process: a thin aiohttp shell around pure admit functions."""
