@@ -33,6 +33,8 @@ CANARY_DEPLOYMENT = "rollouts.kruise.io/canary-deployment"
 # --- on Services and routes ----------------------------------------------------------------------
 PIN = "sluice.dev/pin"
 """On the stable Service: the pod-template-hash its selector is held to during a release."""
+PINNED_BY = "sluice.dev/pinned-by"
+"""On the stable Service: the Rollout that pinned it."""
 CHANGED_AT = "sluice.dev/changed-at"
 """On a route or Service: when we last changed where it sends traffic (RFC 3339, UTC)."""
 

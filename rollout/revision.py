@@ -7,12 +7,14 @@ OpenKruise Rollouts uses; nothing outside may depend on its value.
 
 import hashlib
 import json
+from dataclasses import replace
 from typing import Any
 
 from rollout import names
+from rollout.spec import Step
 from rollout.wire import JsonObject
 
-# No vowels and no easily confused digits: a digest never spells a word (as in Kubernetes' own SafeEncodeString).
+# No vowels and no easily confused digits: a digest never spells a word (as Kubernetes does).
 _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 _DIGEST_LENGTH = 10  # 27**10 = 2e14 values: two templates of one Deployment never meet by chance
 _RELEASE_LENGTH = 5  # 27**5 = 14 million values, within the releases of one Rollout
@@ -25,7 +27,7 @@ def template_digest(template: JsonObject) -> str:
 
 def same_template(one: JsonObject, other: JsonObject) -> bool:
     """Tell whether two pod templates are one revision."""
-    return _comparable(one) == _comparable(other)
+    return bool(_comparable(one) == _comparable(other))
 
 
 def release_id(rollout_uid: str, digest: str, generation: int) -> str:
@@ -37,6 +39,11 @@ def release_id(rollout_uid: str, digest: str, generation: int) -> str:
     return _encode(json.dumps([rollout_uid, digest, generation]), _RELEASE_LENGTH)
 
 
+def steps_digest(steps: tuple[Step, ...]) -> str:
+    """Name a plan by its steps, without their pauses: editing a pause changes no step (contract, 1.7)."""
+    return _encode(repr([replace(step, pause_seconds=None) for step in steps]), _DIGEST_LENGTH)
+
+
 def _canonical(template: JsonObject) -> str:
     return json.dumps(_comparable(template), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
@@ -44,7 +51,11 @@ def _canonical(template: JsonObject) -> str:
 def _comparable(template: JsonObject) -> Any:
     """Return the template without what does not tell revisions apart."""
     metadata = dict(template.get("metadata") or {})
-    labels = {key: value for key, value in (metadata.pop("labels", None) or {}).items() if key != names.POD_TEMPLATE_HASH}
+    labels = {
+        key: value
+        for key, value in (metadata.pop("labels", None) or {}).items()
+        if key != names.POD_TEMPLATE_HASH
+    }
     metadata.pop("creationTimestamp", None)
     if labels:
         metadata["labels"] = labels

@@ -1,0 +1,128 @@
+"""The objects a release adds to the cluster, rendered from the user's own.
+
+Labels and annotations by which other tools track what they manage never go onto our copies:
+a pruning tool would delete them (contract with KubeVela, 2.6).
+"""
+
+from typing import Any
+
+from rollout import names
+from rollout.spec import PodTemplatePatch
+from rollout.wire import JsonObject
+
+_TRACKER_PREFIXES = (
+    "app.oam.dev/",
+    "oam.dev/",
+    "trait.oam.dev/",
+    "workload.oam.dev/",
+    "argocd.argoproj.io/",
+    "kustomize.toolkit.fluxcd.io/",
+    "helm.toolkit.fluxcd.io/",
+    "meta.helm.sh/",
+    "kubectl.kubernetes.io/",
+    "deployment.kubernetes.io/",
+    "rollouts.kruise.io/",
+    "sluice.dev/",
+)
+_TRACKER_KEYS = frozenset(
+    {
+        "app.kubernetes.io/instance",
+        "app.kubernetes.io/managed-by",
+        "helm.sh/chart",
+    }
+)
+# What belongs to one Service alone; the API server allots these anew for the copy.
+_ALLOTTED_SERVICE_FIELDS = frozenset(
+    {
+        "clusterIP",
+        "clusterIPs",
+        "externalIPs",
+        "ipFamilies",
+        "ipFamilyPolicy",
+        "loadBalancerIP",
+        "healthCheckNodePort",
+    }
+)
+
+
+def copied_metadata(metadata: JsonObject) -> dict[str, Any]:
+    """Copy labels and annotations, less those by which other tools, or we, track an object."""
+    copied: dict[str, Any] = {}
+    for field in ("labels", "annotations"):
+        kept = {key: value for key, value in (metadata.get(field) or {}).items() if not _tracks(key)}
+        if kept:
+            copied[field] = kept
+    return copied
+
+
+def _tracks(key: str) -> bool:
+    return key in _TRACKER_KEYS or key.startswith(_TRACKER_PREFIXES)
+
+
+def canary_name(workload: str, release: str) -> str:
+    """Name the canary Deployment of a release."""
+    return f"{workload}-{release}"
+
+
+def owner_reference(rollout: str, uid: str) -> dict[str, Any]:
+    """Own an object for a Rollout, so that it cannot outlive it."""
+    return {
+        "apiVersion": f"{names.GROUP}/{names.STORAGE_VERSION}",
+        "kind": "Rollout",
+        "name": rollout,
+        "uid": uid,
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }
+
+
+def canary_deployment(
+    workload: JsonObject, release: str, replicas: int, patch: PodTemplatePatch, owner: JsonObject
+) -> dict[str, Any]:
+    """Render the canary Deployment: the same selector, and the same template but for ``patch``."""
+    stable = workload["metadata"]["name"]
+    metadata = copied_metadata(workload["metadata"])
+    labels = {**metadata.get("labels", {}), names.CANARY_DEPLOYMENT: stable[:63].rstrip("-._")}
+    spec = {key: value for key, value in workload["spec"].items() if key != "paused"}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {
+            **metadata,
+            "name": canary_name(stable, release),
+            "labels": labels,
+            "annotations": {**metadata.get("annotations", {}), names.RELEASE: release},
+            "ownerReferences": [owner],
+        },
+        "spec": {**spec, "replicas": replicas, "template": _patched(spec["template"], patch)},
+    }
+
+
+def _patched(template: JsonObject, patch: PodTemplatePatch) -> JsonObject:
+    if not patch.labels and not patch.annotations:
+        return template
+    metadata = dict(template.get("metadata") or {})
+    for field, added in (("labels", patch.labels), ("annotations", patch.annotations)):
+        if added:
+            metadata[field] = {**(metadata.get(field) or {}), **added}
+    return {**template, "metadata": metadata}
+
+
+def canary_service(stable: JsonObject, pod_template_hash: str, owner: JsonObject) -> dict[str, Any]:
+    """Render the canary Service: the stable one's ports, selecting one revision's pods."""
+    metadata = copied_metadata(stable["metadata"])
+    spec = {key: value for key, value in stable["spec"].items() if key not in _ALLOTTED_SERVICE_FIELDS}
+    ports = [
+        {key: value for key, value in port.items() if key != "nodePort"} for port in spec.get("ports", ())
+    ]
+    selector = {**(spec.get("selector") or {}), names.POD_TEMPLATE_HASH: pod_template_hash}
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {
+            **metadata,
+            "name": stable["metadata"]["name"] + names.CANARY_SUFFIX,
+            "ownerReferences": [owner],
+        },
+        "spec": {**spec, "ports": ports, "selector": selector},
+    }

@@ -1,0 +1,152 @@
+"""Every text that a release shows to people, in one place; admission texts stand in ``rollout.warnings``.
+
+The strings of the rollout's MESSAGE column are those that existing tools and habits know
+(contract, 1.4), with the two end states of the reference walkthrough.
+"""
+
+WORKLOAD_NOT_FOUND = "Workload Not Found"
+HEALTHY = "rollout is healthy"
+SEEDED = "workload deployment is completed"
+PROGRESSING = "Rollout is in Progressing"
+PAUSED = "Rollout has been paused, you can resume it by kube-cli"
+CONTINUOUS = "Workload is continuous release"
+FINALISING = "Rollout has been completed and some closing work is being done"
+COMPLETED = "Rollout has been completed, and succeed"
+ROLLED_BACK = "The workload has been rolled back and the rollout process will be cancelled"
+DISABLING = "Disabling rollout, release resources"
+DISABLED = "Rollout is disabled"
+TERMINATING = "rollout is in terminating"
+TERMINATED = "rollout is terminated"
+
+
+def step_upgrade(step: int, steps: int) -> str:
+    """Say that the canary pods of a step are being brought up."""
+    return f"Rollout is in step({step}/{steps}), and upgrade workload to new version"
+
+
+def step_routing(step: int, steps: int) -> str:
+    """Say that the traffic of a step is being set."""
+    return f"Rollout is in step({step}/{steps}), and route traffic to new version"
+
+
+def step_confirm(step: int, steps: int) -> str:
+    """Say that a step waits for a person."""
+    return f"Rollout is in step({step}/{steps}), and you need manually confirm to enter the next step"
+
+
+def step_wait(step: int, steps: int, seconds: int) -> str:
+    """Say that a step waits for its pause to end."""
+    return f"Rollout is in step({step}/{steps}), and wait duration({seconds} seconds) to enter the next step"
+
+
+def step_done(step: int) -> str:
+    """Note in an event: the pods of a step are up."""
+    return f"upgrade step({step}) canary pods with new versions done"
+
+
+CONTINUOUS_EVENT = "workload continuous publishing canaryRevision, then restart publishing"
+ROLLED_BACK_EVENT = "workload has been rollback, then rollout is canceled"
+
+
+def approve_event(name: str, namespace: str, release: str, step: int) -> str:
+    """Note in an event: a step waits, and this is how it is approved."""
+    return (
+        f"step {step} of release {release} waits for approval: "
+        f"kubectl annotate rollout {name} -n {namespace} sluice.dev/approve={release}/{step} --overwrite"
+    )
+
+
+def service_missing(name: str) -> str:
+    """Say: a routed Service does not exist."""
+    return (
+        f"Service {name} not found: create it, or correct trafficRoutings[].service; until then nothing moves"
+    )
+
+
+def ingress_missing(name: str) -> str:
+    """Say: a routed Ingress does not exist."""
+    return (
+        f"Ingress {name} not found: create it, or correct trafficRoutings[].ingress; until then nothing moves"
+    )
+
+
+def ingress_unrelated(ingress: str, service: str) -> str:
+    """Say: the Ingress has no path that leads to the stable Service."""
+    return f"Ingress {ingress} has no path with backend Service {service}: correct either"
+
+
+def route_unsupported(service: str) -> str:
+    """Say: a kind of route that cannot be moved yet."""
+    return f"trafficRoutings of Service {service}: only ingress is supported yet"
+
+
+def unsupported(field: str) -> str:
+    """Say: a field whose meaning is not implemented yet: refused aloud, never ignored."""
+    return f"{field} is not supported yet: remove it from the Rollout"
+
+
+def not_ours(kind: str, name: str) -> str:
+    """Say: an object of the canary's name exists and is somebody else's."""
+    return f"{kind} {name} exists and is not owned by this Rollout: rename or delete it to go on"
+
+
+def service_unsuitable(name: str, reason: str) -> str:
+    """Say: a Service that cannot be pinned to one revision."""
+    return f"Service {name} cannot route by revision: {reason}"
+
+
+def waits_for_pods(have: int, need: int, deployment: str, stuck: str | None) -> str:
+    """Say: the canary is not available yet."""
+    text = f"waits for canary pods: {have} of {need} available in Deployment {deployment}"
+    return f"{text} ({stuck})" if stuck else text
+
+
+def waits_for_endpoints(service: str, have: int, need: int) -> str:
+    """Say: a Service's EndpointSlices do not show the pods yet."""
+    return f"waits for EndpointSlices of Service {service}: {have} of {need} pods ready"
+
+
+def waits_for_workload(name: str, updated: int, available: int, replicas: int) -> str:
+    """Say: the native rolling update is under way."""
+    return f"waits for Deployment {name}: {updated} of {replicas} pods updated, {available} available"
+
+
+def waits_for_grace(seconds: int) -> str:
+    """Say: the data plane gets time to notice a change of routing."""
+    return f"waits until the data plane had {seconds} s (gracePeriodSeconds) to notice the change of routing"
+
+
+def waits_for_removal(kind: str, name: str) -> str:
+    """Say: something is being deleted."""
+    return f"waits for {kind} {name} to be gone"
+
+
+def unsettled(name: str) -> str:
+    """Say: two revisions serve at once behind a closed gate."""
+    return (
+        f"Deployment {name} was still rolling out when it changed and serves two revisions: "
+        "apply the template of one of them again to let it finish"
+    )
+
+
+def gated_late(name: str) -> str:
+    """Note in an event: a change that went past the webhook was held afterwards."""
+    return f"Deployment {name} changed without the webhook: the gate was closed late"
+
+
+def style_unsupported(style: str) -> str:
+    """Say: a style of release that does not exist yet: the Rollout governs nothing."""
+    return (
+        f"style {style} is not supported yet and nothing is released by it: "
+        "set spec.strategy.canary.enableExtraWorkloadForCanary: true for the canary style"
+    )
+
+
+def released_uncontrolled(name: str) -> str:
+    """Note in an event: a change that went past the webhook is already out."""
+    return f"Deployment {name} was rolled out without the webhook: nothing was left to hold"
+
+
+def recreates(name: str) -> str:
+    """Say: condition: the strategy allows no two revisions."""
+    return f"Deployment {name} has strategy Recreate, which allows no two revisions: its changes are not held"

@@ -1,0 +1,214 @@
+"""From Kubernetes JSON to the values of a snapshot.
+
+Objects come from an API server that validated them, so their required fields are relied on;
+optional ones are given the defaults that Kubernetes documents.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from math import floor
+from typing import Any
+
+from rollout import names
+from rollout.actions import Target
+from rollout.parsing import parse
+from rollout.revision import template_digest
+from rollout.snapshot import Deployment, Gate, Ingress, ReplicaSet, RolloutObject, Service, Snapshot
+from rollout.status import read_status
+from rollout.wire import JsonObject
+
+_DEFAULT_MAX_UNAVAILABLE = "25%"
+
+
+def observe(
+    rollout: JsonObject,
+    objects: Iterable[JsonObject],
+    now: datetime,
+) -> Snapshot:
+    """Build the snapshot of one Rollout from the objects around it.
+
+    ``objects`` are Deployments, ReplicaSets, Services, Ingresses and EndpointSlices of the Rollout's
+    namespace; more than needed does no harm.
+    """
+    by_kind: dict[str, list[JsonObject]] = {}
+    for each in objects:
+        by_kind.setdefault(each["kind"], []).append(each)
+    own = read_rollout(rollout)
+    workload_name = _workload_name(rollout)
+    deployments = {each["metadata"]["name"]: each for each in by_kind.get("Deployment", ())}
+    workload = deployments.pop(workload_name, None)
+    return Snapshot(
+        now=now,
+        rollout=own,
+        workload=read_deployment(workload) if workload else None,
+        deployments={name: read_deployment(each) for name, each in deployments.items()},
+        replica_sets=tuple(read_replica_set(each) for each in by_kind.get("ReplicaSet", ())),
+        services={
+            each["metadata"]["name"]: read_service(each, own.target.uid)
+            for each in by_kind.get("Service", ())
+        },
+        ingresses={
+            each["metadata"]["name"]: read_ingress(each, own.target.uid)
+            for each in by_kind.get("Ingress", ())
+        },
+        ready_pods=read_ready_pods(by_kind.get("EndpointSlice", ())),
+    )
+
+
+def read_rollout(value: JsonObject) -> RolloutObject:
+    """Read a v1beta1 Rollout."""
+    metadata = value["metadata"]
+    return RolloutObject(
+        target=_target("Rollout", metadata),
+        namespace=metadata["namespace"],
+        generation=metadata.get("generation", 0),
+        deleting="deletionTimestamp" in metadata,
+        finalizers=tuple(metadata.get("finalizers") or ()),
+        approval=_annotations(metadata).get(names.APPROVE),
+        spec=parse(value),
+        status=read_status(value.get("status")),
+    )
+
+
+def _workload_name(rollout: JsonObject) -> str:
+    """Name the workload even when the rest of the spec cannot be read: it may have to be let go."""
+    spec = rollout.get("spec")
+    reference = spec.get("workloadRef") if isinstance(spec, Mapping) else None
+    name = reference.get("name") if isinstance(reference, Mapping) else None
+    return name if isinstance(name, str) else ""
+
+
+def read_deployment(value: JsonObject) -> Deployment:
+    """Read a Deployment."""
+    metadata, spec, status = value["metadata"], value["spec"], value.get("status") or {}
+    labels, annotations = metadata.get("labels") or {}, _annotations(metadata)
+    replicas = spec.get("replicas", 1)
+    strategy = spec.get("strategy") or {}
+    return Deployment(
+        target=_target("Deployment", metadata),
+        owner_uid=_owner_uid(metadata),
+        generation=metadata.get("generation", 0),
+        observed_generation=status.get("observedGeneration", 0),
+        deleting="deletionTimestamp" in metadata,
+        governed=labels.get(names.WORKLOAD_TYPE) == "deployment",
+        gate=read_gate(annotations),
+        approval=annotations.get(names.APPROVE),
+        rollout_id=annotations.get(names.ROLLOUT_ID) or labels.get(names.ROLLOUT_ID) or "",
+        paused=bool(spec.get("paused")),
+        recreates=strategy.get("type") == "Recreate",
+        replicas=replicas,
+        max_unavailable=_max_unavailable(strategy, replicas),
+        digest=template_digest(spec["template"]),
+        status_replicas=status.get("replicas", 0),
+        updated=status.get("updatedReplicas", 0),
+        ready=status.get("readyReplicas", 0),
+        available=status.get("availableReplicas", 0),
+        stuck=_stuck(status.get("conditions") or ()),
+        manifest=value,
+    )
+
+
+def read_gate(annotations: Mapping[str, str]) -> Gate | None:
+    """Read the gate annotations of a Deployment; None when the gate is open."""
+    raw = annotations.get(names.IN_PROGRESSING)
+    if not raw:
+        return None
+    try:
+        held = json.loads(raw)
+    except (ValueError, RecursionError):
+        held = None
+    name = held.get("rolloutName") if isinstance(held, dict) else None
+    return Gate(rollout=name if isinstance(name, str) else "", release=annotations.get(names.RELEASE))
+
+
+def read_replica_set(value: JsonObject) -> ReplicaSet:
+    """Read a ReplicaSet of a Deployment."""
+    metadata, spec, status = value["metadata"], value["spec"], value.get("status") or {}
+    return ReplicaSet(
+        target=_target("ReplicaSet", metadata),
+        owner_uid=_owner_uid(metadata),
+        hash=(metadata.get("labels") or {}).get(names.POD_TEMPLATE_HASH, ""),
+        digest=template_digest(spec.get("template") or {}),
+        replicas=spec.get("replicas", 1),
+        present=status.get("replicas", 0),
+        ready=status.get("readyReplicas", 0),
+    )
+
+
+def read_service(value: JsonObject, rollout_uid: str) -> Service:
+    """Read a Service."""
+    metadata = value["metadata"]
+    return Service(
+        target=_target("Service", metadata),
+        owned=_owner_uid(metadata) == rollout_uid,
+        deleting="deletionTimestamp" in metadata,
+        pin=_annotations(metadata).get(names.PIN),
+        pinned_by=_annotations(metadata).get(names.PINNED_BY),
+        selected_hash=(value["spec"].get("selector") or {}).get(names.POD_TEMPLATE_HASH),
+        manifest=value,
+    )
+
+
+def read_ingress(value: JsonObject, rollout_uid: str) -> Ingress:
+    """Read an Ingress."""
+    metadata = value["metadata"]
+    return Ingress(
+        target=_target("Ingress", metadata),
+        owned=_owner_uid(metadata) == rollout_uid,
+        deleting="deletionTimestamp" in metadata,
+        manifest=value,
+    )
+
+
+def read_ready_pods(slices: Iterable[JsonObject]) -> dict[str, frozenset[str]]:
+    """Collect, for each Service, the pods that its EndpointSlices show ready."""
+    ready: dict[str, set[str]] = {}
+    for each in slices:
+        service = (each["metadata"].get("labels") or {}).get(names.KUBERNETES_SERVICE_NAME, "")
+        pods = ready.setdefault(service, set())
+        for endpoint in each.get("endpoints") or ():
+            # A missing condition means ready (API reference, EndpointConditions).
+            if (endpoint.get("conditions") or {}).get("ready", True) and (pod := _pod_name(endpoint)):
+                pods.add(pod)
+    return {service: frozenset(pods) for service, pods in ready.items()}
+
+
+def _pod_name(endpoint: JsonObject) -> str | None:
+    reference = endpoint.get("targetRef") or {}
+    return reference.get("name") if reference.get("kind") == "Pod" else None
+
+
+def _target(kind: str, metadata: JsonObject) -> Target:
+    return Target(kind, metadata["name"], metadata.get("uid", ""), metadata.get("resourceVersion", ""))
+
+
+def _annotations(metadata: JsonObject) -> Mapping[str, str]:
+    found: Mapping[str, str] = metadata.get("annotations") or {}
+    return found
+
+
+def _owner_uid(metadata: JsonObject) -> str:
+    references: Iterable[Mapping[str, Any]] = metadata.get("ownerReferences") or ()
+    return next((str(each["uid"]) for each in references if each.get("controller")), "")
+
+
+def _max_unavailable(strategy: JsonObject, replicas: int) -> int:
+    """Resolve ``maxUnavailable`` as the Deployment controller does: a percentage is rounded down."""
+    limits = strategy.get("rollingUpdate") or {}
+    value = limits.get("maxUnavailable", _DEFAULT_MAX_UNAVAILABLE)
+    if isinstance(value, int):
+        return min(value, replicas)
+    return floor(replicas * int(value.removesuffix("%")) / 100)
+
+
+def _stuck(conditions: Iterable[JsonObject]) -> str | None:
+    """Say what the Deployment controller reports as failing, if anything."""
+    for each in conditions:
+        failing = (each.get("type"), each.get("status")) in {
+            ("ReplicaFailure", "True"),
+            ("Progressing", "False"),
+        }
+        if failing and each.get("reason") != "DeploymentPaused":
+            return f"{each.get('reason', '')}: {each.get('message', '')}"
+    return None

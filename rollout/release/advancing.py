@@ -1,0 +1,240 @@
+"""A release under way: one step's work in its order, and the status that says how far it is.
+
+Order within a step: nothing to a canary without endpoints, then the stable side held fast, then
+pods up, endpoints, traffic, and last of all pods down.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from rollout import messages
+from rollout.actions import Event
+from rollout.release import cursor, holding, pods, routes, services
+from rollout.release.facts import Facts
+from rollout.release.outcome import DONE, Doing, Outcome, Task, first_unfinished, together
+from rollout.release.plan_value import Plan
+from rollout.revision import steps_digest
+from rollout.snapshot import Snapshot
+from rollout.spec import RolloutSpec, Step, TrafficRoutingRef
+from rollout.status import Phase, Reason, Release, Status, StepState
+from rollout.traffic.routing import ALL_STABLE
+
+
+def start(facts: Facts) -> Plan:
+    """Begin the release behind the gate: only the status moves, everything else follows from it."""
+    status, stable = facts.rollout.status, facts.stable
+    continuous = status.phase is Phase.PROGRESSING
+    message = messages.CONTINUOUS if continuous else messages.PROGRESSING
+    release = cursor.begin(
+        Release(
+            digest=facts.workload.digest,
+            id=facts.release,
+            stable_hash=stable.hash if stable else "",
+            plan_digest=steps_digest(facts.spec.steps),
+            rollout_id=facts.workload.rollout_id,
+            workload_generation=facts.workload.generation,
+        ),
+        1,
+        len(facts.spec.steps),
+        facts.snapshot.now,
+    )
+    begun = replace(status, phase=Phase.PROGRESSING, message=message, release=release).without_condition(
+        "Succeeded"
+    )
+    begun = begun.with_condition(
+        "Progressing", status=True, reason=Reason.INITIALIZING.value, message=message, now=facts.snapshot.now
+    )
+    note = Event("Progressing", messages.CONTINUOUS_EVENT, key=f"{facts.release}/continuous")
+    return Plan(begun, events=(note,) if continuous else ())
+
+
+def advance(facts: Facts) -> Plan:
+    """Do the present step's work; when it has been reached, and approved, move on."""
+    recorded = facts.rollout.status.release
+    steps, now = facts.spec.steps, facts.snapshot.now
+    if facts.spec.paused:
+        return _frozen(facts)
+    if moved := cursor.repositioned(recorded, len(steps), now):
+        return Plan(_status(facts, moved, Reason.IN_ROLLING))
+    step = steps[recorded.step - 1]
+    stage, outcome = _work(facts, step)
+    observed = _observed(facts, recorded)
+    if outcome is not DONE:
+        state = recorded.state if recorded.state in cursor.WAITING else stage
+        working = replace(observed, state=state, message=outcome.waits_for)
+        status = _status(
+            facts, working, Reason.IN_ROLLING, blocked=outcome.waits_for if outcome.blocked else None
+        )
+        return Plan(status, outcome.actions, look_again_at=outcome.until)
+    reached = cursor.advanced(observed, steps, now, approved=_approved(facts))
+    return _arrived(facts, recorded, replace(reached, message=""))
+
+
+def _arrived(facts: Facts, before: Release, after: Release) -> Plan:
+    """Report a step that has been reached, and what comes next."""
+    if after.state is StepState.COMPLETED:
+        return Plan(_status(facts, after, Reason.FINALISING))
+    events: tuple[Event, ...] = ()
+    due = None
+    if after.state is StepState.STEP_PAUSED:
+        step = facts.spec.steps[after.step - 1]
+        due = cursor.pause_end(after, step)
+        if before.state is not StepState.STEP_PAUSED:
+            events = _pause_events(facts, after, manual=due is None)
+    return Plan(_status(facts, after, Reason.IN_ROLLING), events=events, look_again_at=due)
+
+
+def _pause_events(facts: Facts, release: Release, *, manual: bool) -> tuple[Event, ...]:
+    key = f"{release.id}/{release.step}"
+    done = Event("Progressing", messages.step_done(release.step), key=f"{key}/done")
+    if not manual:
+        return (done,)
+    rollout = facts.rollout
+    how = messages.approve_event(rollout.target.name, rollout.namespace, release.id, release.step)
+    return (done, Event("StepPaused", how, key=f"{key}/approve"))
+
+
+def _frozen(facts: Facts) -> Plan:
+    """Stand still while ``strategy.paused``; only what protects requests goes on."""
+    outcome = first_unfinished([lambda: holding.hold(facts), lambda: silence_empty(facts.snapshot, facts)])
+    observed = _observed(facts, facts.rollout.status.release)
+    return Plan(_status(facts, observed, Reason.PAUSED), outcome.actions if outcome else ())
+
+
+# --- the work of one step --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """Tasks of a step, and the state that the status shows while they are not done."""
+
+    state: StepState
+    tasks: tuple[Task, ...]
+
+
+def _work(facts: Facts, step: Step) -> tuple[StepState, Outcome]:
+    """Find the first unfinished task of a step."""
+    for stage in _stages(facts, step):
+        if (outcome := first_unfinished(stage.tasks)) is not DONE:
+            return stage.state, outcome
+    return StepState.STEP_PAUSED, DONE
+
+
+def _stages(facts: Facts, step: Step) -> tuple[_Stage, ...]:
+    need, routing = pods.needed(facts, step), routes.wanted(step)
+    limit = routing if need else ALL_STABLE  # a workload scaled to zero has nothing to send requests to
+    each = _for_each(facts.spec)
+    return (
+        _Stage(
+            StepState.BEFORE_STEP_UPGRADE,
+            (
+                lambda: holding.hold(facts),
+                lambda: silence_empty(facts.snapshot, facts),
+                lambda: clear_old(facts),
+                lambda: supported(facts.spec),
+                each(lambda ref: services.suitable(facts, ref)),
+                each(lambda ref: routes.suitable(facts, ref)),
+                lambda: holding.settle(facts),
+                each(lambda ref: routes.restrict(facts, ref, limit)),
+                each(lambda ref: services.pin(facts, ref)),
+            ),
+        ),
+        _Stage(
+            StepState.STEP_UPGRADE,
+            (lambda: pods.grow(facts, step), lambda: pods.available(facts, step)),
+        ),
+        _Stage(
+            StepState.STEP_TRAFFIC_ROUTING,
+            (
+                each(lambda ref: services.provide_canary(facts, ref, need)),
+                each(lambda ref: routes.route(facts, ref, limit)),
+                lambda: pods.shrink(facts, step),
+            ),
+        ),
+    )
+
+
+def _for_each(spec: RolloutSpec) -> Callable[[Callable[[TrafficRoutingRef], Outcome]], Task]:
+    """Make one task of the same work on every traffic routing."""
+    return lambda work: lambda: together(work(ref) for ref in spec.routings)
+
+
+def supported(spec: RolloutSpec) -> Outcome:
+    """Refuse aloud what is part of the API but not implemented."""
+    if spec.traffic_routing_ref:
+        return Doing(messages.unsupported("trafficRoutingRef"), blocked=True)
+    if spec.disable_generate_canary_service:
+        return Doing(messages.unsupported("disableGenerateCanaryService"), blocked=True)
+    return DONE
+
+
+def silence_empty(snapshot: Snapshot, facts: Facts) -> Outcome:
+    """Take all traffic from a canary of which no pod is ready: the one rule that waits for nothing."""
+    return together(
+        routes.silence(snapshot, ref)
+        for ref in facts.spec.routings
+        if routes.reaches_canary(snapshot, ref) and not services.canary_ready(facts, ref)
+    )
+
+
+def clear_old(facts: Facts) -> Outcome:
+    """Remove canaries of an earlier release, after their traffic."""
+    old = facts.old_canaries
+    if not old:
+        return DONE
+    return first_unfinished(
+        [
+            lambda: together(routes.silence(facts.snapshot, ref) for ref in facts.spec.routings),
+            lambda: together(pods.remove(facts.snapshot, each, drained=True) for each in old),
+        ]
+    )
+
+
+# --- status ----------------------------------------------------------------------------------------
+
+
+def _approved(facts: Facts) -> bool:
+    release = facts.rollout.status.release
+    wanted = f"{release.id}/{release.step}"
+    return wanted in {facts.rollout.approval, facts.workload.approval}
+
+
+def _observed(facts: Facts, release: Release) -> Release:
+    """Bring the counted fields up to what was seen."""
+    return replace(
+        release,
+        canary_hash=facts.canary_set.hash if facts.canary_set else "",
+        canary_replicas=facts.canary.updated if facts.canary else 0,
+        canary_ready=facts.canary.available if facts.canary else 0,
+        plan_digest=steps_digest(facts.spec.steps),
+        rollout_id=facts.workload.rollout_id,
+        workload_generation=facts.workload.generation,
+    )
+
+
+def _status(facts: Facts, release: Release, reason: Reason, *, blocked: str | None = None) -> Status:
+    message = blocked or _message(facts.spec, release, reason)
+    status = replace(facts.rollout.status, release=release, phase=Phase.PROGRESSING, message=message)
+    return status.with_condition(
+        "Progressing", status=True, reason=reason.value, message=message, now=facts.snapshot.now
+    )
+
+
+def _message(spec: RolloutSpec, release: Release, reason: Reason) -> str:
+    if reason is Reason.PAUSED:
+        return messages.PAUSED
+    if reason is Reason.FINALISING:
+        return messages.FINALISING
+    at, steps = release.step, len(spec.steps)
+    match release.state:
+        case StepState.STEP_TRAFFIC_ROUTING:
+            return messages.step_routing(at, steps)
+        case StepState.STEP_PAUSED | StepState.STEP_READY:
+            seconds = spec.steps[at - 1].pause_seconds
+            return (
+                messages.step_confirm(at, steps)
+                if seconds is None
+                else messages.step_wait(at, steps, seconds)
+            )
+        case _:
+            return messages.step_upgrade(at, steps)

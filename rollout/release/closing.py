@@ -1,0 +1,181 @@
+"""The end of a release: the new version let out, or taken back, and nothing of ours left.
+
+Let out:     stable Service widened and seen -> no weight -> grace -> route and canary Service gone
+             -> gate opened -> native rolling update complete -> canary gone
+Taken back:  no weight -> grace -> route gone -> gate opened (the template is the stable one's)
+             -> canary Service gone -> canary drained and gone -> stable Service widened
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from rollout import messages
+from rollout.actions import Event
+from rollout.release import holding, pods, routes, services
+from rollout.release.facts import Facts, owned_deployments, pinned_services
+from rollout.release.outcome import DONE, Doing, Outcome, Task, first_unfinished, together
+from rollout.release.plan_value import Plan
+from rollout.snapshot import Snapshot
+from rollout.spec import TrafficRoutingRef
+from rollout.status import NO_NEXT_STEP, Phase, Reason, Release, Status, StepState
+
+_Named = tuple[str, Task]
+
+
+def let_out(facts: Facts) -> Plan:
+    """Finish a release whose last step was approved."""
+    name, outcome = _first(_letting_out(facts, wait=True))
+    if outcome is not DONE:
+        return Plan(
+            _closing(facts, Reason.FINALISING, name, outcome), outcome.actions, look_again_at=outcome.until
+        )
+    status = _ended(facts, messages.COMPLETED, succeeded=True, release=_completed(facts))
+    return Plan(status, events=(Event("Succeeded", messages.COMPLETED, key=f"{facts.release}/completed"),))
+
+
+def take_back(facts: Facts) -> Plan:
+    """Return everything to the stable revision."""
+    status = facts.rollout.status
+    if status.phase is Phase.PROGRESSING and status.reason is not Reason.CANCELLING:
+        key = f"{status.release.id}/rolled-back"
+        begun = _closing(facts, Reason.CANCELLING, "", None)
+        return Plan(begun, events=(Event("Progressing", messages.ROLLED_BACK_EVENT, key=key),))
+    name, outcome = _first(_taking_back(facts))
+    if outcome is not DONE:
+        closing = (
+            status
+            if status.phase is not Phase.PROGRESSING
+            else _closing(facts, Reason.CANCELLING, name, outcome)
+        )
+        return Plan(closing, outcome.actions, look_again_at=outcome.until)
+    if status.phase is not Phase.PROGRESSING:
+        return Plan(status)
+    release = replace(
+        status.release,
+        digest=facts.workload.digest,
+        finalising="",
+        message="",
+        canary_replicas=0,
+        canary_ready=0,
+    )
+    return Plan(_ended(facts, messages.ROLLED_BACK, succeeded=False, release=release))
+
+
+def withdraw(facts: Facts) -> Outcome:
+    """Let go of the Deployment at once, whichever way: the Rollout is being disabled or deleted."""
+    tasks = _taking_back(facts) if facts.returning else _letting_out(facts, wait=False)
+    return _first(tasks)[1]
+
+
+def clear(snapshot: Snapshot, refs: Iterable[TrafficRoutingRef]) -> Outcome:
+    """Remove everything of ours when there is no workload: nobody serves behind the routes any more."""
+    return first_unfinished(
+        [
+            lambda: routes.remove(snapshot),
+            lambda: services.remove_canaries(snapshot),
+            lambda: _remove_canaries(snapshot, drained=False),
+            lambda: together(services.widen(snapshot, each) for each in pinned_services(snapshot, refs)),
+        ]
+    )
+
+
+def leftovers(facts: Facts) -> bool:
+    """Tell whether anything of a release still exists."""
+    snapshot = facts.snapshot
+    return (
+        any(each.owned for each in snapshot.services.values())
+        or any(each.owned for each in snapshot.ingresses.values())
+        or bool(owned_deployments(snapshot))
+        or bool(pinned_services(snapshot, facts.spec.routings))
+    )
+
+
+# --- the two orders --------------------------------------------------------------------------------
+
+
+def _letting_out(facts: Facts, *, wait: bool) -> tuple[_Named, ...]:
+    snapshot = facts.snapshot
+    tasks: tuple[_Named, ...] = (
+        ("RestoreStableService", lambda: _widen(facts)),
+        ("FinalisingStepRouteTrafficToStable", lambda: _silence(facts)),
+        ("FinalisingStepRouteTrafficToStable", lambda: routes.remove(snapshot)),
+        ("RemoveCanaryService", lambda: services.remove_canaries(snapshot)),
+        ("ResumeWorkload", lambda: holding.open_gate(facts)),
+    )
+    waiting: tuple[_Named, ...] = (("ResumeWorkload", lambda: holding.rolled_out(facts)),) if wait else ()
+    return (*tasks, *waiting, ("ReleaseWorkloadControl", lambda: _remove_canaries(snapshot, drained=False)))
+
+
+def _taking_back(facts: Facts) -> tuple[_Named, ...]:
+    snapshot = facts.snapshot
+    return (
+        ("FinalisingStepRouteTrafficToStable", lambda: _silence(facts)),
+        ("FinalisingStepRouteTrafficToStable", lambda: routes.remove(snapshot)),
+        ("ResumeWorkload", lambda: holding.open_gate(facts)),
+        ("RemoveCanaryService", lambda: services.remove_canaries(snapshot)),
+        ("ReleaseWorkloadControl", lambda: _remove_canaries(snapshot, drained=True)),
+        ("RestoreStableService", lambda: _widen(facts)),
+    )
+
+
+def _first(tasks: Iterable[_Named]) -> tuple[str, Outcome]:
+    for name, task in tasks:
+        if (outcome := task()) is not DONE:
+            return name, outcome
+    return "", DONE
+
+
+def _widen(facts: Facts) -> Outcome:
+    pinned = pinned_services(facts.snapshot, facts.spec.routings)
+    routed = [facts.snapshot.services.get(each.service) for each in facts.spec.routings]
+    everyone = {each.target.name: each for each in (*pinned, *(found for found in routed if found))}
+    return together(services.widen(facts.snapshot, each) for each in everyone.values())
+
+
+def _silence(facts: Facts) -> Outcome:
+    return together(routes.silence(facts.snapshot, each) for each in facts.spec.routings)
+
+
+def _remove_canaries(snapshot: Snapshot, *, drained: bool) -> Outcome:
+    return together(pods.remove(snapshot, each, drained=drained) for each in owned_deployments(snapshot))
+
+
+# --- status ----------------------------------------------------------------------------------------
+
+
+def _closing(facts: Facts, reason: Reason, task: str, outcome: Doing | None) -> Status:
+    message = messages.FINALISING if reason is Reason.FINALISING else messages.ROLLED_BACK
+    status = facts.rollout.status
+    release = replace(
+        status.release,
+        finalising=task,
+        message=outcome.waits_for if outcome else "",
+        workload_generation=facts.workload.generation,
+    )
+    closing = replace(status, phase=Phase.PROGRESSING, message=message, release=release)
+    return closing.with_condition(
+        "Progressing", status=True, reason=reason.value, message=message, now=facts.snapshot.now
+    )
+
+
+def _completed(facts: Facts) -> Release:
+    return replace(
+        facts.rollout.status.release,
+        state=StepState.COMPLETED,
+        next_step=NO_NEXT_STEP,
+        stable_hash=facts.newest.hash if facts.newest else "",
+        workload_generation=facts.workload.generation,
+        finalising="",
+        message="",
+        canary_replicas=0,
+        canary_ready=0,
+    )
+
+
+def _ended(facts: Facts, message: str, *, succeeded: bool, release: Release) -> Status:
+    now = facts.snapshot.now
+    status = replace(facts.rollout.status, phase=Phase.HEALTHY, message=message, release=release)
+    status = status.with_condition(
+        "Progressing", status=False, reason=Reason.COMPLETED.value, message=message, now=now
+    )
+    return status.with_condition("Succeeded", status=succeeded, reason="", message="", now=now)

@@ -1,0 +1,73 @@
+"""Where in its steps a release stands, and when it moves on.
+
+    BeforeStepUpgrade -> StepUpgrade -> StepTrafficRouting -> StepPaused -> StepReady -> next step | Completed
+
+The states before StepPaused only report; what moves the cursor is that the step has been *reached*
+(its pods, endpoints and traffic were seen in place) and that it was then approved or its pause ended.
+"""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from rollout.spec import Step
+from rollout.status import NEXT_STEP_UNSET, NO_NEXT_STEP, Release, StepState, whole_second
+
+WAITING = frozenset({StepState.STEP_PAUSED, StepState.STEP_READY})
+
+
+def natural_next(step: int, steps: int) -> int:
+    """Give the index of the step after ``step``, both counted from 1."""
+    return step + 1 if step < steps else NO_NEXT_STEP
+
+
+def begin(release: Release, step: int, steps: int, now: datetime) -> Release:
+    """Enter a step."""
+    return replace(
+        release,
+        step=step,
+        next_step=natural_next(step, steps),
+        state=StepState.BEFORE_STEP_UPGRADE,
+        since=whole_second(now),
+        message="",
+    )
+
+
+def repositioned(release: Release, steps: int, now: datetime) -> Release | None:
+    """Follow a jump that a client asked for through ``nextStepIndex``, or a plan that became shorter."""
+    wanted = release.next_step
+    if wanted not in {NEXT_STEP_UNSET, natural_next(release.step, steps)} and 1 <= wanted <= steps:
+        return begin(release, wanted, steps, now)
+    if not 1 <= release.step <= steps:
+        return begin(release, max(1, min(release.step, steps)), steps, now)
+    return None
+
+
+def advanced(release: Release, steps: tuple[Step, ...], now: datetime, *, approved: bool) -> Release:
+    """Move on from a step that has been reached."""
+    step = steps[release.step - 1]
+    if release.state not in WAITING:
+        if not skips_pause(step, last=release.step == len(steps)):
+            return replace(release, state=StepState.STEP_PAUSED, since=whole_second(now))
+    elif not (approved or release.state is StepState.STEP_READY or _pause_ended(release, step, now)):
+        return release
+    if release.step < len(steps):
+        return begin(release, release.step + 1, len(steps), now)
+    return replace(release, state=StepState.COMPLETED, since=whole_second(now))
+
+
+def skips_pause(step: Step, *, last: bool) -> bool:
+    """Tell whether a step needs no approval: a pause of no length, or the last step at 100 %."""
+    whole = step.replicas.percent and step.replicas.value == 100  # noqa: PLR2004 - the contract says exactly "100%"
+    return step.pause_seconds == 0 or (last and whole)
+
+
+def pause_end(release: Release, step: Step) -> datetime | None:
+    """Say when the pause of a step ends by itself; None when it waits for a person."""
+    if step.pause_seconds is None or release.since is None:
+        return None
+    return release.since + timedelta(seconds=step.pause_seconds)
+
+
+def _pause_ended(release: Release, step: Step, now: datetime) -> bool:
+    end = pause_end(release, step)
+    return end is not None and now >= end

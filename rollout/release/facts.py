@@ -1,0 +1,168 @@
+"""Which observed object plays which role in a release.
+
+Roles follow from templates and owners alone, never from what happened before; the one thing
+remembered is which revision was stable when the release began.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+from rollout import manifests, names
+from rollout.actions import Target
+from rollout.revision import release_id
+from rollout.snapshot import Deployment, ReplicaSet, RolloutObject, Service, Snapshot
+from rollout.spec import RolloutSpec, TrafficRoutingRef
+from rollout.wire import JsonObject
+
+# A pod's generated name keeps 58 characters of its ReplicaSet's name and a dash (63 less 5 random ones).
+_GENERATED_PREFIX = 58
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A snapshot whose Rollout could be parsed and whose workload exists."""
+
+    snapshot: Snapshot
+    rollout: RolloutObject
+    spec: RolloutSpec
+    workload: Deployment
+
+    # --- releases --------------------------------------------------------------------------------
+
+    @cached_property
+    def release(self) -> str:
+        """The id of the release that waits behind the gate, or would.
+
+        The webhook stamps it together with the template. A stamp that is missing, or that the status
+        knows with another template, was left by a write that went past the webhook: a new one is made.
+        """
+        gate, recorded = self.workload.gate, self.rollout.status.release
+        stamped = gate.release if gate else recorded.id
+        if stamped and (stamped != recorded.id or self.workload.digest == recorded.digest):
+            return stamped
+        return release_id(self.rollout.target.uid, self.workload.digest, self.workload.generation)
+
+    @property
+    def is_recorded(self) -> bool:
+        """Tell whether the status is about the release of the present template."""
+        recorded = self.rollout.status.release
+        return (recorded.id, recorded.digest) == (self.release, self.workload.digest)
+
+    @property
+    def gated(self) -> bool:
+        """Tell whether the gate is closed: by annotation, whatever ``paused`` says at the moment."""
+        return self.workload.gate is not None
+
+    @property
+    def returning(self) -> bool:
+        """Tell whether the template is that of a revision which still serves: a roll-back, not a release."""
+        if self.is_recorded:
+            return False
+        recorded = self.rollout.status.release.stable_hash
+        return any(
+            each.digest == self.workload.digest and (each.ready > 0 or each.hash == recorded)
+            for each in self.serving
+        )
+
+    # --- revisions -------------------------------------------------------------------------------
+
+    @cached_property
+    def serving(self) -> tuple[ReplicaSet, ...]:
+        """The workload's own ReplicaSets that are asked to run pods."""
+        return tuple(each for each in self._owned_sets(self.workload) if each.replicas > 0)
+
+    @cached_property
+    def stable(self) -> ReplicaSet | None:
+        """The revision that serves now; None when there is none to protect."""
+        recorded = self.rollout.status.release.stable_hash
+        if self.is_recorded:
+            for each in self._owned_sets(self.workload):
+                if each.hash == recorded:
+                    return each
+        others = [each for each in self.serving if each.digest != self.workload.digest]
+        return max(
+            others or self.serving,
+            key=lambda each: (each.ready, each.hash == recorded, each.hash),
+            default=None,
+        )
+
+    @property
+    def newest(self) -> ReplicaSet | None:
+        """The revision of the workload's present template."""
+        same = [each for each in self._owned_sets(self.workload) if each.digest == self.workload.digest]
+        return max(same, key=lambda each: (each.replicas, each.hash), default=None)
+
+    @property
+    def unsettled(self) -> tuple[ReplicaSet, ...]:
+        """The other revisions that the workload still runs beside the stable one."""
+        return tuple(each for each in self.serving if each is not self.stable)
+
+    @cached_property
+    def canary(self) -> Deployment | None:
+        """The canary Deployment of the present release, if it is ours."""
+        found = self.snapshot.deployments.get(self.canary_name)
+        return found if found and found.owner_uid == self.rollout.target.uid else None
+
+    @cached_property
+    def canary_name(self) -> str:
+        """The name that the canary Deployment of the present release has or gets."""
+        return manifests.canary_name(self.workload.target.name, self.release)
+
+    @cached_property
+    def canary_set(self) -> ReplicaSet | None:
+        """The revision that the canary Deployment runs."""
+        if self.canary is None:
+            return None
+        sets = [each for each in self._owned_sets(self.canary) if each.digest == self.canary.digest]
+        return max(sets, key=lambda each: (each.replicas, each.hash), default=None)
+
+    @property
+    def old_canaries(self) -> tuple[Deployment, ...]:
+        """Canary Deployments of earlier releases."""
+        return tuple(each for each in owned_deployments(self.snapshot) if each is not self.canary)
+
+    def _owned_sets(self, owner: Deployment) -> Iterable[ReplicaSet]:
+        return [each for each in self.snapshot.replica_sets if each.owner_uid == owner.target.uid]
+
+    # --- traffic ---------------------------------------------------------------------------------
+
+    def ready_behind(self, service: str, revision: ReplicaSet | None) -> int:
+        """Count the pods of a revision that the EndpointSlices of a Service show ready."""
+        if revision is None:
+            return 0
+        prefix = f"{revision.target.name}-"[:_GENERATED_PREFIX]
+        pods = self.snapshot.ready_pods.get(service, frozenset())
+        return sum(pod[:-5] == prefix for pod in pods)
+
+    @property
+    def owner(self) -> JsonObject:
+        """The owner reference of everything that this Rollout creates."""
+        return manifests.owner_reference(self.rollout.target.name, self.rollout.target.uid)
+
+
+def owned_deployments(snapshot: Snapshot) -> tuple[Deployment, ...]:
+    """Find every canary Deployment of the Rollout."""
+    uid = snapshot.rollout.target.uid
+    return tuple(each for each in snapshot.deployments.values() if each.owner_uid == uid)
+
+
+def pinned_services(snapshot: Snapshot, routings: Iterable[TrafficRoutingRef]) -> tuple[Service, ...]:
+    """Find every Service that this Rollout holds to one revision, by annotation or by selector alone."""
+    name = snapshot.rollout.target.name
+    routed = {each.service for each in routings}
+    return tuple(
+        each
+        for each in snapshot.services.values()
+        if not each.owned
+        and (each.pinned_by == name or (each.target.name in routed and each.selected_hash is not None))
+    )
+
+
+def guarded(target: Target, change: JsonObject) -> JsonObject:
+    """Bind a merge patch to the object as it was observed."""
+    metadata = {**change.get("metadata", {}), "uid": target.uid, "resourceVersion": target.resource_version}
+    return {**change, "metadata": metadata}
+
+
+GATE_ANNOTATIONS = (names.IN_PROGRESSING, names.RELEASE)

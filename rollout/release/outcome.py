@@ -1,0 +1,51 @@
+"""What one task of a release came to: done, or still doing something.
+
+A release is an ordered list of tasks; each looks at the snapshot only. The first that is not
+done decides: its actions are executed, and what it waits for is shown.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from rollout.actions import Action
+
+
+@dataclass(frozen=True)
+class Doing:
+    """Not done yet: writes to make now (perhaps none), and what the release waits for."""
+
+    waits_for: str
+    actions: tuple[Action, ...] = ()
+    until: datetime | None = None
+    """When looking again makes sense although nothing in the cluster changes."""
+    blocked: bool = False
+    """True when only a person can mend it: the text then belongs where a person looks first."""
+
+
+DONE = None
+Outcome = Doing | None
+Task = Callable[[], Outcome]
+
+
+def first_unfinished(tasks: Iterable[Task]) -> Outcome:
+    """Run tasks in order and stop at the first that is not done."""
+    for task in tasks:
+        if (outcome := task()) is not DONE:
+            return outcome
+    return DONE
+
+
+def together(outcomes: Iterable[Outcome]) -> Outcome:
+    """Join tasks that do not depend on each other: all their actions, the first one's reason."""
+    doing = [each for each in outcomes if each is not None]
+    if not doing:
+        return DONE
+    untils = [each.until for each in doing if each.until]
+    leading = next((each for each in doing if each.blocked), doing[0])
+    return Doing(
+        waits_for=leading.waits_for,
+        actions=tuple(action for each in doing for action in each.actions),
+        until=min(untils) if untils else None,
+        blocked=leading.blocked,
+    )

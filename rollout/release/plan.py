@@ -1,0 +1,141 @@
+"""The decision: from one snapshot of the world to the next writes.
+
+``plan`` is total, deterministic and idempotent: executed and observed again, it asks for nothing.
+The situation is judged anew each time, from what is, in the order of the guards below.
+"""
+
+from dataclasses import replace
+
+from rollout import messages, names
+from rollout.actions import Action, Patch
+from rollout.release import advancing, closing, holding, resting
+from rollout.release.facts import Facts, guarded
+from rollout.release.outcome import DONE, Outcome
+from rollout.release.plan_value import Plan
+from rollout.snapshot import Deployment, RolloutObject, Snapshot
+from rollout.spec import Amount, RolloutSpec, Step, Style, WorkloadRef
+from rollout.status import Phase, Reason, Release, Status
+
+__all__ = ["Plan", "plan"]
+
+# Stands for a spec that cannot be read while its Rollout is deleted: there is only clean-up to do.
+_NOTHING_ASKED = RolloutSpec(WorkloadRef("apps/v1", "Deployment", ""), Style.CANARY, (Step(Amount(1)),))
+
+
+def plan(snapshot: Snapshot) -> Plan:
+    """Decide what to write, what to show, and when to look again."""
+    rollout = snapshot.rollout
+    made = _plan(snapshot)
+    return replace(made, status=replace(made.status, observed_generation=rollout.generation))
+
+
+def _plan(snapshot: Snapshot) -> Plan:  # noqa: PLR0911 - a guard a line, each with its why, reads best in one place
+    rollout, workload = snapshot.rollout, snapshot.workload
+    spec = _readable(rollout)
+    # A Rollout that says nothing we can do is not acted upon, whatever else is true.
+    if isinstance(spec, str):
+        return Plan(replace(rollout.status, message=spec))
+    # Before the first write of a release something must make sure that it will be cleaned up.
+    if not rollout.deleting and names.ROLLOUT_FINALIZER not in rollout.finalizers:
+        return Plan(rollout.status, (_finalizer(rollout, present=True),))
+    if workload is None or workload.deleting:
+        return _without_workload(snapshot, spec)
+    facts = Facts(snapshot, rollout, spec, workload)
+    if rollout.deleting:
+        return _terminate(facts)
+    if spec.disabled:
+        return _disable(facts)
+    # The label makes the webhook's strict hook see the Deployment.
+    if not workload.governed:
+        return Plan(rollout.status, (_label(workload, present=True),))
+    return _behind_gate(facts) if facts.gated else _without_gate(facts)
+
+
+def _readable(rollout: RolloutObject) -> RolloutSpec | str:
+    """Give the spec, or say why nothing can be done by it. What is being deleted is always let go."""
+    spec = rollout.spec
+    if isinstance(spec, tuple):
+        return _NOTHING_ASKED if rollout.deleting else "; ".join(str(each) for each in spec)
+    if spec.style is not Style.CANARY and not rollout.deleting:
+        return messages.style_unsupported(spec.style.value)
+    return spec
+
+
+def _behind_gate(facts: Facts) -> Plan:
+    status = facts.rollout.status
+    # The old template is back, or nothing serves that a release could protect.
+    if facts.returning or facts.stable is None:
+        return closing.take_back(facts)
+    # A template that came past the webhook gets its own release id before anything is recorded of it.
+    if facts.workload.gate and facts.workload.gate.release != facts.release:
+        outcome = holding.hold(facts)
+        return Plan(status, outcome.actions if outcome else ())
+    if status.phase is not Phase.PROGRESSING or not facts.is_recorded or status.reason is Reason.CANCELLING:
+        return advancing.start(facts)
+    return closing.let_out(facts) if status.reason is Reason.FINALISING else advancing.advance(facts)
+
+
+def _without_gate(facts: Facts) -> Plan:
+    status = facts.rollout.status
+    if status.phase is not Phase.PROGRESSING:
+        return resting.rest(facts)
+    if status.reason is Reason.CANCELLING or facts.returning:
+        return closing.take_back(facts)
+    if status.reason is Reason.FINALISING:
+        return closing.let_out(facts)
+    # Somebody opened the gate behind our back: what was held stays held, and a new template is a new release.
+    return advancing.advance(facts) if facts.is_recorded else advancing.start(facts)
+
+
+def _without_workload(snapshot: Snapshot, spec: RolloutSpec) -> Plan:
+    rollout = snapshot.rollout
+    outcome = closing.clear(snapshot, spec.routings)
+    if rollout.deleting:
+        return _let_go(rollout, rollout.status, outcome, None)
+    if spec.disabled:
+        status = replace(rollout.status, phase=Phase.DISABLED, message=messages.DISABLED)
+    else:
+        status = Status(phase=Phase.INITIAL, message=messages.WORKLOAD_NOT_FOUND, release=Release())
+    return Plan(status, outcome.actions if outcome else ())
+
+
+def _terminate(facts: Facts) -> Plan:
+    now, outcome = facts.snapshot.now, closing.withdraw(facts)
+    status = replace(facts.rollout.status, phase=Phase.TERMINATING)
+    status = status.with_condition(
+        "Terminating", status=True, reason="InTerminating", message=messages.TERMINATING, now=now
+    )
+    return _let_go(facts.rollout, status, outcome, facts.workload)
+
+
+def _let_go(rollout: RolloutObject, status: Status, outcome: Outcome, workload: Deployment | None) -> Plan:
+    """Finish the clean-up, then take the label from the workload, then the finalizer from the Rollout."""
+    if outcome is not DONE:
+        return Plan(status, outcome.actions, look_again_at=outcome.until)
+    if workload and workload.governed:
+        return Plan(status, (_label(workload, present=False),))
+    if names.ROLLOUT_FINALIZER in rollout.finalizers:
+        return Plan(rollout.status, (_finalizer(rollout, present=False),))
+    return Plan(rollout.status)
+
+
+def _disable(facts: Facts) -> Plan:
+    outcome, status = closing.withdraw(facts), facts.rollout.status
+    if outcome is not DONE:
+        disabling = replace(status, phase=Phase.DISABLING, message=messages.DISABLING)
+        return Plan(disabling, outcome.actions, look_again_at=outcome.until)
+    disabled = replace(status, phase=Phase.DISABLED, message=messages.DISABLED)
+    return Plan(disabled.without_condition("Progressing").without_condition("Succeeded"))
+
+
+def _finalizer(rollout: RolloutObject, *, present: bool) -> Action:
+    others = [each for each in rollout.finalizers if each != names.ROLLOUT_FINALIZER]
+    finalizers = [*others, names.ROLLOUT_FINALIZER] if present else others
+    why = "clean up before the Rollout goes" if present else "nothing of ours is left"
+    return Patch(rollout.target, guarded(rollout.target, {"metadata": {"finalizers": finalizers}}), why=why)
+
+
+def _label(workload: Deployment, *, present: bool) -> Action:
+    labels = {names.WORKLOAD_TYPE: "deployment" if present else None}
+    why = "let the webhook see every change" if present else "the webhook need not see it any more"
+    return Patch(workload.target, guarded(workload.target, {"metadata": {"labels": labels}}), why=why)

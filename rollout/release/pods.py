@@ -1,0 +1,89 @@
+"""The canary Deployments: brought up to a step's size, measured, and taken away again."""
+
+from rollout import manifests, messages
+from rollout.actions import Create, Delete, Patch
+from rollout.release.facts import Facts, guarded
+from rollout.release.outcome import DONE, Doing, Outcome
+from rollout.snapshot import Deployment, Snapshot
+from rollout.spec import Step
+
+
+def wanted(facts: Facts, step: Step) -> int:
+    """Count the canary pods of a step: a percentage is rounded up, and never more than the workload has."""
+    return step.replicas.of(facts.workload.replicas)
+
+
+def needed(facts: Facts, step: Step) -> int:
+    """Count how many of them must be available: all, less the failureThreshold, at least one."""
+    total = wanted(facts, step)
+    threshold = facts.spec.failure_threshold
+    tolerated = threshold.of(total) if threshold else 0
+    return max(min(total, 1), total - tolerated)
+
+
+def grow(facts: Facts, step: Step) -> Outcome:
+    """Create the canary Deployment, or raise it to the step's size."""
+    name, total = facts.canary_name, wanted(facts, step)
+    if facts.canary is None:
+        if name in facts.snapshot.deployments:
+            return Doing(messages.not_ours("Deployment", name), blocked=True)
+        patch = facts.spec.pod_template_patch
+        manifest = manifests.canary_deployment(
+            facts.workload.manifest, facts.release, total, patch, facts.owner
+        )
+        return Doing(
+            f"creates Deployment {name}", (Create(manifest, why="run the new version beside the stable one"),)
+        )
+    if facts.canary.deleting:
+        return Doing(messages.waits_for_removal("Deployment", name))
+    if facts.canary.replicas < total:
+        return Doing(
+            f"scales Deployment {name} to {total}", (_scale(facts.canary, total, "raise to the step's size"),)
+        )
+    return DONE
+
+
+def available(facts: Facts, step: Step) -> Outcome:
+    """Wait for the canary's pods."""
+    canary, need = facts.canary, needed(facts, step)
+    have = canary.available if canary and canary.observed_generation >= canary.generation else 0
+    if have >= need:
+        return DONE
+    stuck = canary.stuck if canary else None
+    return Doing(messages.waits_for_pods(have, need, facts.canary_name, stuck))
+
+
+def shrink(facts: Facts, step: Step) -> Outcome:
+    """Lower the canary to the step's size; traffic was lowered before."""
+    total = wanted(facts, step)
+    if facts.canary is None or facts.canary.replicas <= total:
+        return DONE
+    return Doing(
+        f"scales Deployment {facts.canary_name} to {total}",
+        (_scale(facts.canary, total, "lower to the step's size"),),
+    )
+
+
+def remove(snapshot: Snapshot, canary: Deployment, *, drained: bool) -> Outcome:
+    """Delete a canary Deployment and wait until its ReplicaSets are gone.
+
+    ``drained``: first scale it to zero and see its pods go, so that nothing which selects them by the
+    shared labels can still find one when the Deployment is gone.
+    """
+    name = canary.target.name
+    waits = messages.waits_for_removal("Deployment", name)
+    if canary.deleting:
+        return Doing(waits)
+    if drained and canary.replicas > 0:
+        return Doing(waits, (_scale(canary, 0, "drain before deletion"),))
+    if drained and (canary.observed_generation < canary.generation or _present(snapshot, canary)):
+        return Doing(waits)
+    return Doing(waits, (Delete(canary.target, why="the release no longer needs it"),))
+
+
+def _present(snapshot: Snapshot, canary: Deployment) -> bool:
+    return any(each.present for each in snapshot.replica_sets if each.owner_uid == canary.target.uid)
+
+
+def _scale(canary: Deployment, replicas: int, why: str) -> Patch:
+    return Patch(canary.target, guarded(canary.target, {"spec": {"replicas": replicas}}), why=why)

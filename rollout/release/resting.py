@@ -1,0 +1,80 @@
+"""A Rollout without a release: seeding its status, and catching changes that slipped past the webhook."""
+
+from dataclasses import replace
+
+from rollout import messages
+from rollout.actions import Event
+from rollout.release import advancing, closing, holding
+from rollout.release.facts import Facts
+from rollout.release.outcome import DONE
+from rollout.release.plan_value import Plan
+from rollout.revision import steps_digest
+from rollout.status import NO_NEXT_STEP, Phase, Release, Status, StepState
+
+
+def rest(facts: Facts) -> Plan:
+    """Keep a governed Deployment that is not being released."""
+    if closing.leftovers(facts):
+        return closing.take_back(facts)
+    status = facts.rollout.status
+    if status.phase is not Phase.HEALTHY or not status.release.digest:
+        return Plan(_healthy(facts, _seed(facts)))
+    if facts.workload.digest != status.release.digest:
+        return _escaped(facts)
+    return Plan(_healthy(facts, _refreshed(facts)))
+
+
+def _escaped(facts: Facts) -> Plan:
+    """Deal with a new template that nobody held: hold it now if old pods still serve, else accept it."""
+    name = facts.workload.target.name
+    old = [each for each in facts.serving if each.digest != facts.workload.digest]
+    if not old or facts.workload.recreates or facts.workload.replicas == 0:
+        accepted = Event(
+            "ReleasedUncontrolled", messages.released_uncontrolled(name), key=facts.release, warning=True
+        )
+        return Plan(_healthy(facts, _seed(facts)), events=(accepted,))
+    # The release is recorded first: a gate that closes on pods of the new template would otherwise look
+    # like a roll-back to them.
+    begun = advancing.start(facts)
+    held = Event("GatedLate", messages.gated_late(name), key=facts.release, warning=True)
+    return replace(begun, events=(*begun.events, held))
+
+
+def _seed(facts: Facts) -> Release:
+    """Show the last step as completed, so that platforms which poll for that are served (contract, 1.4)."""
+    return replace(
+        _refreshed(facts),
+        digest=facts.workload.digest,
+        id="",
+        step=len(facts.spec.steps),
+        next_step=NO_NEXT_STEP,
+        state=StepState.COMPLETED,
+        canary_replicas=0,
+        canary_ready=0,
+        finalising="",
+        message="",
+    )
+
+
+def _refreshed(facts: Facts) -> Release:
+    serving = facts.newest
+    return replace(
+        facts.rollout.status.release,
+        stable_hash=serving.hash if serving else facts.rollout.status.release.stable_hash,
+        plan_digest=steps_digest(facts.spec.steps),
+        rollout_id=facts.workload.rollout_id,
+        workload_generation=facts.workload.generation,
+    )
+
+
+def _healthy(facts: Facts, release: Release) -> Status:
+    status = facts.rollout.status
+    succeeded = status.condition("Succeeded") if status.phase is Phase.HEALTHY else None
+    if facts.workload.recreates:
+        message = messages.recreates(facts.workload.target.name)
+    elif succeeded:
+        message = messages.COMPLETED if succeeded.status else messages.ROLLED_BACK
+    else:
+        message = messages.SEEDED if holding.rolled_out(facts) is DONE else messages.HEALTHY
+    healthy = replace(status, phase=Phase.HEALTHY, message=message, release=release)
+    return healthy.without_condition("Terminating") if status.phase is Phase.DISABLED else healthy

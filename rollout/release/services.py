@@ -1,0 +1,111 @@
+"""The Services of a release: the stable one held to its revision, the canary's beside it."""
+
+from rollout import manifests, messages, names
+from rollout.actions import Create, Delete, Patch
+from rollout.release.facts import Facts, guarded
+from rollout.release.outcome import DONE, Doing, Outcome, together
+from rollout.snapshot import Service, Snapshot
+from rollout.spec import TrafficRoutingRef
+
+
+def suitable(facts: Facts, routing: TrafficRoutingRef) -> Outcome:
+    """Refuse a Service that is missing or cannot select one revision."""
+    service = facts.snapshot.services.get(routing.service)
+    if service is None or service.deleting:
+        return Doing(messages.service_missing(routing.service), blocked=True)
+    spec = service.manifest["spec"]
+    if spec.get("type") == "ExternalName":
+        return Doing(messages.service_unsuitable(routing.service, "its type is ExternalName"), blocked=True)
+    if spec.get("clusterIP") == "None":
+        return Doing(messages.service_unsuitable(routing.service, "it is headless"), blocked=True)
+    if not spec.get("selector"):
+        return Doing(messages.service_unsuitable(routing.service, "it has no selector"), blocked=True)
+    canary = facts.snapshot.services.get(routing.service + names.CANARY_SUFFIX)
+    if canary and not canary.owned:
+        return Doing(messages.not_ours("Service", canary.target.name), blocked=True)
+    return DONE
+
+
+def pin(facts: Facts, routing: TrafficRoutingRef) -> Outcome:
+    """Hold the stable Service to the stable revision and see that it kept its endpoints.
+
+    The annotation alone is written first: the webhook sets the selector in the same write, so that
+    the field stays its owner's under server-side apply. Only if it did not, the selector is written here.
+    """
+    service, stable = facts.snapshot.services[routing.service], facts.stable
+    if stable is None:
+        return DONE
+    target = service.target
+    wanted = {names.PIN: stable.hash, names.PINNED_BY: facts.rollout.target.name}
+    if (service.pin, service.pinned_by) != (stable.hash, facts.rollout.target.name):
+        change = {"metadata": {"annotations": wanted}}
+        patch = Patch(target, guarded(target, change), why="keep the stable Service on the stable revision")
+        return Doing(f"pins Service {target.name} to revision {stable.hash}", (patch,))
+    if service.selected_hash != stable.hash:
+        change = {"spec": {"selector": {names.POD_TEMPLATE_HASH: stable.hash}}}
+        patch = Patch(target, guarded(target, change), why="the webhook did not set the pinned selector")
+        return Doing(f"pins Service {target.name} to revision {stable.hash}", (patch,))
+    have, need = facts.ready_behind(target.name, stable), stable.ready
+    if have < need or (need == 0 and facts.workload.replicas > 0):
+        return Doing(messages.waits_for_endpoints(target.name, have, max(need, 1)))
+    return DONE
+
+
+def widen(snapshot: Snapshot, service: Service) -> Outcome:
+    """Let a stable Service select every revision again."""
+    target = service.target
+    if service.pin is not None or service.pinned_by is not None:
+        change = {"metadata": {"annotations": {names.PIN: None, names.PINNED_BY: None}}}
+        return Doing(
+            f"widens Service {target.name}", (Patch(target, guarded(target, change), why="release the pin"),)
+        )
+    if service.selected_hash is not None:
+        change = {"spec": {"selector": {names.POD_TEMPLATE_HASH: None}}}
+        patch = Patch(target, guarded(target, change), why="the webhook did not release the pinned selector")
+        return Doing(f"widens Service {target.name}", (patch,))
+    own = snapshot.ready_pods.get(target.name, frozenset())
+    canary = snapshot.ready_pods.get(target.name + names.CANARY_SUFFIX, frozenset())
+    if canary - own:
+        return Doing(messages.waits_for_endpoints(target.name, len(canary & own), len(canary)))
+    return DONE
+
+
+def provide_canary(facts: Facts, routing: TrafficRoutingRef, need: int) -> Outcome:
+    """Give the canary a Service of its own and see ``need`` of its pods ready there."""
+    name = routing.service + names.CANARY_SUFFIX
+    revision = facts.canary_set
+    if revision is None:
+        return Doing(f"waits for the ReplicaSet of Deployment {facts.canary_name}")
+    manifest = manifests.canary_service(
+        facts.snapshot.services[routing.service].manifest, revision.hash, facts.owner
+    )
+    service = facts.snapshot.services.get(name)
+    if service is None:
+        return Doing(f"creates Service {name}", (Create(manifest, why="address the canary's pods"),))
+    if service.deleting:
+        return Doing(messages.waits_for_removal("Service", name))
+    if service.selected_hash != revision.hash:
+        change = {"spec": {"selector": manifest["spec"]["selector"]}}
+        patch = Patch(service.target, guarded(service.target, change), why="follow the canary's revision")
+        return Doing(f"points Service {name} to revision {revision.hash}", (patch,))
+    have = facts.ready_behind(name, revision)
+    if have < need:
+        return Doing(messages.waits_for_endpoints(name, have, need))
+    return DONE
+
+
+def canary_ready(facts: Facts, routing: TrafficRoutingRef) -> bool:
+    """Tell whether the canary Service has any ready pod, of whatever revision it selects."""
+    return bool(facts.snapshot.ready_pods.get(routing.service + names.CANARY_SUFFIX))
+
+
+def remove_canaries(snapshot: Snapshot) -> Outcome:
+    """Delete every canary Service of the Rollout and wait until they are gone."""
+    return together(_remove(each) for each in snapshot.services.values() if each.owned)
+
+
+def _remove(service: Service) -> Doing:
+    waits = messages.waits_for_removal("Service", service.target.name)
+    if service.deleting:
+        return Doing(waits)
+    return Doing(waits, (Delete(service.target, why="no route leads to it any more"),))

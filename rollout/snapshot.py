@@ -1,0 +1,119 @@
+"""All that one look at the cluster showed about one Rollout: the whole input of a plan.
+
+Values only. How they are read from Kubernetes JSON is in ``rollout.observation``.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from rollout.actions import Target
+from rollout.problems import Problem
+from rollout.spec import RolloutSpec
+from rollout.status import Status
+from rollout.wire import JsonObject
+
+
+@dataclass(frozen=True)
+class RolloutObject:
+    """The Rollout itself. ``spec`` is what could be parsed, or the problems that prevent it."""
+
+    target: Target
+    namespace: str
+    generation: int
+    deleting: bool
+    finalizers: tuple[str, ...]
+    approval: str | None
+    spec: RolloutSpec | tuple[Problem, ...]
+    status: Status
+
+
+@dataclass(frozen=True)
+class Gate:
+    """The closed gate of a Deployment: whose it is, and which release waits behind it."""
+
+    rollout: str
+    release: str | None
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """A Deployment, stable or canary. Counts are pods."""
+
+    target: Target
+    owner_uid: str
+    generation: int
+    observed_generation: int
+    deleting: bool
+    governed: bool
+    gate: Gate | None
+    approval: str | None
+    rollout_id: str
+    paused: bool
+    recreates: bool
+    replicas: int
+    max_unavailable: int
+    digest: str
+    status_replicas: int
+    updated: int
+    ready: int
+    available: int
+    stuck: str | None
+    """What the Deployment controller itself reports as failing: condition reason and message."""
+    manifest: JsonObject
+
+
+@dataclass(frozen=True)
+class ReplicaSet:
+    """A revision's pods: ``digest`` names its template, ``hash`` is its pod-template-hash."""
+
+    target: Target
+    owner_uid: str
+    hash: str
+    digest: str
+    replicas: int
+    present: int
+    """Pods that exist and are not terminating (``status.replicas``)."""
+    ready: int
+
+
+@dataclass(frozen=True)
+class Service:
+    """A Service; ``pin`` is our annotation, ``selected_hash`` what its selector really says."""
+
+    target: Target
+    owned: bool
+    deleting: bool
+    pin: str | None
+    pinned_by: str | None
+    selected_hash: str | None
+    manifest: JsonObject
+
+
+@dataclass(frozen=True)
+class Ingress:
+    """An Ingress, stable or canary."""
+
+    target: Target
+    owned: bool
+    deleting: bool
+    manifest: JsonObject
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The observed world around one Rollout at one moment."""
+
+    now: datetime
+    rollout: RolloutObject
+    workload: Deployment | None
+    deployments: Mapping[str, Deployment]
+    """The namespace's other Deployments, by name."""
+    replica_sets: tuple[ReplicaSet, ...]
+    """Those of the namespace, whoever owns them."""
+    services: Mapping[str, Service]
+    """The namespace's Services, by name."""
+    ingresses: Mapping[str, Ingress]
+    """The namespace's Ingresses, by name."""
+    ready_pods: Mapping[str, frozenset[str]]
+    """Service name to the names of the pods that its EndpointSlices show ready."""

@@ -1,0 +1,21 @@
+"""Where a route sends requests: the one value that every provider renders and reads back."""
+
+from dataclasses import dataclass
+
+from rollout.spec import Match
+
+
+@dataclass(frozen=True)
+class Routing:
+    """``weight``: share of requests for the canary in percent; ``matches``: requests that go there anyway."""
+
+    weight: int = 0
+    matches: tuple[Match, ...] = ()
+
+    @property
+    def reaches_canary(self) -> bool:
+        """Tell whether any request can arrive at the canary."""
+        return self.weight > 0 or bool(self.matches)
+
+
+ALL_STABLE = Routing()
