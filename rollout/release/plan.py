@@ -24,9 +24,10 @@ _NOTHING_ASKED = RolloutSpec(WorkloadRef("apps/v1", "Deployment", ""), Style.CAN
 
 def plan(snapshot: Snapshot) -> Plan:
     """Decide what to write, what to show, and when to look again."""
-    rollout = snapshot.rollout
     made = _plan(snapshot)
-    return replace(made, status=replace(made.status, observed_generation=rollout.generation))
+    if made.status.phase is Phase.NONE:
+        return made  # nothing has been decided of this Rollout yet, so no status is written
+    return replace(made, status=replace(made.status, observed_generation=snapshot.rollout.generation))
 
 
 def _plan(snapshot: Snapshot) -> Plan:  # noqa: PLR0911 - a guard a line, each with its why, reads best in one place
@@ -34,7 +35,8 @@ def _plan(snapshot: Snapshot) -> Plan:  # noqa: PLR0911 - a guard a line, each w
     spec = _readable(rollout)
     # A Rollout that says nothing we can do is not acted upon, whatever else is true.
     if isinstance(spec, str):
-        return Plan(replace(rollout.status, message=spec))
+        phase = rollout.status.phase if rollout.status.phase is not Phase.NONE else Phase.INITIAL
+        return Plan(replace(rollout.status, phase=phase, message=spec))
     # Before the first write of a release something must make sure that it will be cleaned up.
     if not rollout.deleting and names.ROLLOUT_FINALIZER not in rollout.finalizers:
         return Plan(rollout.status, (_finalizer(rollout, present=True),))

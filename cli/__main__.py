@@ -1,0 +1,51 @@
+"""``kubectl sluice``: what a release waits for, and how to approve it, without knowing any annotation."""
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from cli.commands import COMMANDS, CommandError
+from kube.client import Client
+from kube.errors import KubeError
+from kube.login import log_in
+
+EXIT_FAILED = 1
+
+
+def main() -> NoReturn:
+    """Run one command; exit code 1 with one line on standard error when it cannot be done."""
+    arguments = _parser().parse_args()
+    try:
+        asyncio.run(_run(arguments))
+    except (CommandError, KubeError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(EXIT_FAILED)
+    sys.exit(0)
+
+
+async def _run(arguments: argparse.Namespace) -> None:
+    login = await log_in(kubeconfig=arguments.kubeconfig, context=arguments.context, environ=os.environ)
+    async with Client(login, user_agent="kubectl-sluice") as client:
+        lines: Sequence[str] = await COMMANDS[arguments.command].run(
+            client, arguments.namespace, arguments.name
+        )
+    sys.stdout.writelines(f"{line}\n" for line in lines)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="kubectl sluice", description=__doc__, allow_abbrev=False)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, command in COMMANDS.items():
+        sub = commands.add_parser(name, help=command.summary, description=command.summary, allow_abbrev=False)
+        sub.add_argument("name", metavar="ROLLOUT", help="name of the Rollout")
+        sub.add_argument("-n", "--namespace", default="default", help="its namespace (default: %(default)s)")
+        sub.add_argument("--kubeconfig", help="path of the kubeconfig (default: as kubectl)")
+        sub.add_argument("--context", help="context in the kubeconfig (default: the current one)")
+    return parser
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""The reconcile loop: a changed object names Rollouts, a worker observes one, plans, and executes.
+
+Level-based: a key says only that something around a Rollout may have changed. Failures decide how
+soon it is looked at again; none stops the others.
+"""
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime
+from functools import partial
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+from kube.errors import KubeError, Retry
+from kube.queue import QueueClosed, WorkQueue
+from kube.wire import JsonObject, Key
+from reconciler.execution import Executor, NotLeading
+from reconciler.reporting import Reporter
+from reconciler.world import World
+from rollout.observation import observe
+from rollout.release.plan import Plan, plan
+from runtime.logs import Log
+
+Clock = Callable[[], datetime]
+
+
+class Controller:
+    """Keeps every Rollout going while this replica leads."""
+
+    def __init__(
+        self,
+        world: World,
+        executor: Executor,
+        reporter: Reporter,
+        *,
+        clock: Clock,
+        registry: CollectorRegistry,
+    ) -> None:
+        self._world = world
+        self._executor = executor
+        self._reporter = reporter
+        self._clock = clock
+        self._log: Log = executor.log
+        self._queue: WorkQueue[Key] = WorkQueue()
+        self._outcomes = Counter("sluice_reconciles", "Looks at a Rollout.", ["outcome"], registry=registry)
+        self._seconds = Histogram(
+            "sluice_reconcile_seconds", "Time of one look at a Rollout.", registry=registry
+        )
+        for kind, cache in world.caches.items():
+            cache.subscribe(partial(self._changed, kind))
+
+    async def work(self, workers: int) -> None:
+        """Look at every Rollout once, then at each when something around it changes; ends by cancellation."""
+        for key in self._world.rollouts.keys():  # noqa: SIM118  a Cache is no mapping
+            self._queue.add(key)
+        async with asyncio.TaskGroup() as group:
+            for _ in range(workers):
+                group.create_task(self._worker())
+
+    def _changed(self, kind: str, key: Key, old: JsonObject | None, new: JsonObject | None) -> None:
+        del key
+        for value in (old, new):
+            if value is not None:
+                for rollout in self._world.rollouts_near(kind, value):
+                    self._queue.add(rollout)
+
+    async def _worker(self) -> None:
+        try:
+            while True:
+                async with self._queue.take() as key:
+                    with self._seconds.time():
+                        await self._reconcile(key)
+        except QueueClosed:
+            return
+
+    async def _reconcile(self, key: Key) -> None:
+        rollout = self._world.rollouts.get(key.namespace, key.name)
+        if rollout is None:
+            self._queue.forget(key)
+            return
+        log = self._log.bind(rollout=f"{key.namespace}/{key.name}")
+        try:
+            made = plan(observe(rollout, self._world.around(rollout), self._clock()))
+            wrote = await self._executor.execute(rollout, made)
+        except KubeError as error:
+            self._outcomes.labels("refused").inc()
+            self._failed(key, rollout, error, log)
+        except NotLeading:
+            self._outcomes.labels("not-leading").inc()
+        except Exception:
+            self._outcomes.labels("bug").inc()
+            log.exception("a look at this Rollout failed; others go on", again_in=self._queue.retry(key))
+        else:
+            self._outcomes.labels("written" if wrote else "unchanged").inc()
+            self._succeeded(key, rollout, made, wrote=wrote)
+
+    def _succeeded(self, key: Key, rollout: JsonObject, made: Plan, *, wrote: bool) -> None:
+        self._queue.forget(key)
+        for event in made.events:
+            self._reporter.report(rollout, event)
+        if wrote:
+            self._queue.add(key)  # what a write made possible is done at once
+        elif made.look_again_at is not None:
+            self._queue.add_after(key, max(0.0, (made.look_again_at - self._clock()).total_seconds()))
+
+    def _failed(self, key: Key, rollout: JsonObject, error: KubeError, log: Log) -> None:
+        if error.retry is Retry.AFTER_OBSERVING:
+            log.debug("the world moved on; looking again", error=str(error), again_in=self._queue.retry(key))
+            return
+        if error.retry is Retry.AFTER and error.retry_after is not None:
+            self._queue.add_after(key, error.retry_after)
+        else:
+            self._queue.retry(key)
+        log.warning("a write was refused; it is tried again", error=str(error))
+        if error.retry is Retry.WHEN_CHANGED:
+            self._reporter.report_refusal(rollout, error)

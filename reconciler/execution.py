@@ -1,0 +1,120 @@
+"""Carrying out a plan: the status first, then its actions in order, each guarded, the first failure ends it.
+
+Whatever was written is then awaited in the caches, so that the next plan for the same Rollout is
+never made from a view older than its own writes.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, assert_never
+
+from kube.cache import Cache
+from kube.client import Client
+from kube.resources import ROLLOUTS
+from kube.wire import JsonObject, Key
+from rollout.actions import Action, Create, Delete, Patch
+from rollout.release.plan import Plan
+from rollout.status import write_status
+from runtime.logs import Log
+
+# A watch event follows a write within milliseconds; a cache that lags longer than this is stalled, and the
+# next plan is guarded by resourceVersions anyway.
+_SEEN_SECONDS = 10.0
+
+Leading = Callable[[], bool]
+
+
+class NotLeading(Exception):  # noqa: N818  the orderly end of a replica's turn, not an error
+    """Another replica may be acting by now: nothing more is written."""
+
+
+@dataclass(frozen=True)
+class Executor:
+    """Writes plans of one reconciler."""
+
+    client: Client
+    caches: Mapping[str, Cache[JsonObject]]
+    leading: Leading
+    log: Log
+
+    async def execute(self, rollout: JsonObject, plan: Plan) -> bool:
+        """Carry out a plan; returns whether anything was written. Raises KubeError, NotLeading."""
+        namespace, name = rollout["metadata"]["namespace"], rollout["metadata"]["name"]
+        log = self.log.bind(rollout=f"{namespace}/{name}")
+        wrote = await self._write_status(rollout, plan, log)
+        for action in plan.actions:
+            await self._act(namespace, action, log)
+        return wrote or bool(plan.actions)
+
+    async def _write_status(self, rollout: JsonObject, plan: Plan, log: Log) -> bool:
+        metadata, status = rollout["metadata"], write_status(plan.status)
+        if carries(rollout.get("status"), status) or not status["phase"]:
+            return False
+        self._check_leading()
+        guard = {"uid": metadata["uid"], "resourceVersion": metadata["resourceVersion"]}
+        ref = ROLLOUTS.ref(metadata["namespace"], metadata["name"])
+        written = await self.client.patch(ref, {"metadata": guard, "status": status}, subresource="status")
+        log.info(
+            "status written",
+            phase=status["phase"],
+            step=status["currentStepIndex"],
+            message=status["message"],
+        )
+        await self._seen("Rollout", written)
+        return True
+
+    async def _act(self, namespace: str, action: Action, log: Log) -> None:
+        self._check_leading()
+        match action:
+            case Create():
+                resource = self.caches[action.kind].resource
+                written = await self.client.create(resource, action.manifest, namespace=namespace)
+                log.info("created", kind=action.kind, name=action.name, why=action.why)
+                await self._seen(action.kind, written)
+            case Patch(target):
+                ref = self.caches[target.kind].resource.ref(namespace, target.name)
+                written = await self.client.patch(ref, action.merge)
+                log.info("patched", kind=target.kind, name=target.name, why=action.why)
+                await self._seen(target.kind, written)
+            case Delete():
+                await self._delete(namespace, action, log)
+            case _:
+                assert_never(action)
+
+    async def _delete(self, namespace: str, action: Delete, log: Log) -> None:
+        target = action.target
+        cache = self.caches[target.kind]
+        answer = await self.client.delete(
+            cache.resource.ref(namespace, target.name),
+            uid=target.uid,
+            resource_version=target.resource_version,
+            propagation=action.propagation.value,
+        )
+        log.info("deleted", kind=target.kind, name=target.name, why=action.why)
+        if answer.get("kind") == target.kind and "deletionTimestamp" in answer.get("metadata", {}):
+            await self._seen(target.kind, answer)  # finalizers hold it: it shows as being deleted
+        else:
+            await self._wait(cache.gone(Key(namespace, target.name), target.uid, _SEEN_SECONDS), target.kind)
+
+    async def _seen(self, kind: str, written: JsonObject) -> None:
+        version = written["metadata"]["resourceVersion"]
+        await self._wait(self.caches[kind].seen(version, _SEEN_SECONDS), kind)
+
+    async def _wait(self, waiting: Any, kind: str) -> None:
+        try:
+            await waiting
+        except TimeoutError:
+            self.log.warning("cache lags behind our own write", kind=kind, seconds=_SEEN_SECONDS)
+
+    def _check_leading(self) -> None:
+        if not self.leading():
+            raise NotLeading
+
+
+def carries(found: Any, wanted: Any) -> bool:
+    """Tell whether a JSON value already says what is wanted; members that are not mentioned do not count."""
+    if isinstance(wanted, Mapping):
+        return isinstance(found, Mapping) and all(
+            carries(found.get(key), value) for key, value in wanted.items()
+        )
+    return bool(found == wanted)

@@ -1,0 +1,196 @@
+"""What the reconciler sees: one cache a kind, and how the objects around a Rollout are found in them.
+
+Reads only fields by which objects refer to each other, and takes whatever stands there: a Rollout
+that cannot be parsed still has to be found when its objects change.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from kube.cache import Cache
+from kube.resources import DEPLOYMENTS, ENDPOINT_SLICES, INGRESSES, REPLICA_SETS, ROLLOUTS, SERVICES
+from kube.wire import JsonObject, Key
+from rollout import manifests, names
+
+_OWNER = "owner"  # index: uid of the controlling owner
+_WORKLOAD = "workload"  # index of Rollouts: namespace/name of the Deployment
+_SERVICE = "service"  # index of Rollouts and EndpointSlices: namespace/name of the Service
+_INGRESS = "ingress"  # index of Rollouts: namespace/name of the Ingress
+_PINNED_BY = "pinned-by"  # index of Services: namespace/name of the Rollout
+
+
+class World:
+    """The caches of one reconciler."""
+
+    def __init__(self) -> None:
+        self.rollouts: Cache[JsonObject] = Cache(
+            ROLLOUTS, indexers={_WORKLOAD: _workloads, _SERVICE: _services, _INGRESS: _ingresses}
+        )
+        self.deployments: Cache[JsonObject] = Cache(DEPLOYMENTS, indexers={_OWNER: _owners})
+        self.replica_sets: Cache[JsonObject] = Cache(REPLICA_SETS, indexers={_OWNER: _owners})
+        self.services: Cache[JsonObject] = Cache(SERVICES, indexers={_OWNER: _owners, _PINNED_BY: _pinned_by})
+        self.ingresses: Cache[JsonObject] = Cache(INGRESSES, indexers={_OWNER: _owners})
+        self.endpoint_slices: Cache[JsonObject] = Cache(
+            ENDPOINT_SLICES, indexers={_SERVICE: _sliced_services}
+        )
+
+    @property
+    def caches(self) -> Mapping[str, Cache[JsonObject]]:
+        """Every cache, by the kind it holds."""
+        caches = (
+            self.rollouts,
+            self.deployments,
+            self.replica_sets,
+            self.services,
+            self.ingresses,
+            self.endpoint_slices,
+        )
+        return {cache.resource.kind: cache for cache in caches}
+
+    @property
+    def synced(self) -> bool:
+        """Whether everything has been seen once."""
+        return all(cache.synced for cache in self.caches.values())
+
+    def around(self, rollout: JsonObject) -> list[JsonObject]:
+        """Collect the objects that matter to a Rollout."""
+        namespace, uid = rollout["metadata"]["namespace"], rollout["metadata"]["uid"]
+        deployments = self._deployments(rollout, namespace, uid)
+        services = self._named(self.services, namespace, _with_canary(_service_names(rollout)))
+        services |= _by_name(self.services.by_index(_OWNER, uid))
+        services |= _by_name(self.services.by_index(_PINNED_BY, f"{namespace}/{rollout['metadata']['name']}"))
+        ingresses = self._named(self.ingresses, namespace, _with_canary(_ingress_names(rollout)))
+        ingresses |= _by_name(self.ingresses.by_index(_OWNER, uid))
+        sets = (self.replica_sets.by_index(_OWNER, each["metadata"]["uid"]) for each in deployments.values())
+        slices = (self.endpoint_slices.by_index(_SERVICE, f"{namespace}/{name}") for name in services)
+        found: list[JsonObject] = [*deployments.values(), *services.values(), *ingresses.values()]
+        for group in (*sets, *slices):
+            found.extend(group)
+        return found
+
+    def rollouts_near(self, kind: str, value: JsonObject) -> Iterator[Key]:
+        """Give the Rollouts whose next move may depend on an object."""
+        metadata = value["metadata"]
+        namespace = metadata.get("namespace", "")
+        for owner_kind, name in _owner_names(metadata):
+            if owner_kind == "Rollout":
+                yield Key(namespace, name)
+            elif owner_kind == "Deployment":
+                yield from self._rollouts_of_deployment(namespace, name)
+        match kind:
+            case "Rollout":
+                yield Key(namespace, metadata["name"])
+            case "Deployment":
+                yield from self._referring(_WORKLOAD, f"{namespace}/{metadata['name']}")
+            case "Service":
+                yield from self._referring(_SERVICE, f"{namespace}/{metadata['name']}")
+                yield from (_key(pinner) for pinner in _pinned_by(value))
+            case "Ingress":
+                yield from self._referring(_INGRESS, f"{namespace}/{metadata['name']}")
+            case "EndpointSlice":
+                for service in _sliced_services(value):
+                    yield from self._referring(_SERVICE, service)
+            case _:  # ReplicaSets are near by their owner alone
+                pass
+
+    def _deployments(self, rollout: JsonObject, namespace: str, uid: str) -> dict[str, JsonObject]:
+        found = self._named(self.deployments, namespace, _workload_names(rollout))
+        for name, workload in tuple(found.items()):
+            release = (workload["metadata"].get("annotations") or {}).get(names.RELEASE, "")
+            found |= self._named(self.deployments, namespace, [manifests.canary_name(name, release)])
+        return found | _by_name(self.deployments.by_index(_OWNER, uid))
+
+    def _named(
+        self, cache: Cache[JsonObject], namespace: str, wanted: Iterable[str]
+    ) -> dict[str, JsonObject]:
+        found = ((name, cache.get(namespace, name)) for name in wanted)
+        return {name: value for name, value in found if value is not None}
+
+    def _referring(self, index: str, value: str) -> Iterator[Key]:
+        for rollout in self.rollouts.by_index(index, value):
+            yield Key(rollout["metadata"]["namespace"], rollout["metadata"]["name"])
+
+    def _rollouts_of_deployment(self, namespace: str, name: str) -> Iterator[Key]:
+        yield from self._referring(_WORKLOAD, f"{namespace}/{name}")
+        deployment = self.deployments.get(namespace, name)
+        for kind, owner in _owner_names(deployment["metadata"]) if deployment else ():
+            if kind == "Rollout":
+                yield Key(namespace, owner)
+
+
+# --- references between objects --------------------------------------------------------------------
+
+
+def _owners(value: JsonObject) -> Iterable[str]:
+    references = value["metadata"].get("ownerReferences") or ()
+    return [each["uid"] for each in references if each.get("controller")]
+
+
+def _owner_names(metadata: JsonObject) -> list[tuple[str, str]]:
+    references = metadata.get("ownerReferences") or ()
+    return [(each["kind"], each["name"]) for each in references if each.get("controller")]
+
+
+def _workloads(rollout: JsonObject) -> Iterable[str]:
+    return [f"{rollout['metadata']['namespace']}/{name}" for name in _workload_names(rollout)]
+
+
+def _services(rollout: JsonObject) -> Iterable[str]:
+    return [f"{rollout['metadata']['namespace']}/{name}" for name in _with_canary(_service_names(rollout))]
+
+
+def _ingresses(rollout: JsonObject) -> Iterable[str]:
+    return [f"{rollout['metadata']['namespace']}/{name}" for name in _with_canary(_ingress_names(rollout))]
+
+
+def _sliced_services(value: JsonObject) -> Iterable[str]:
+    name = (value["metadata"].get("labels") or {}).get(names.KUBERNETES_SERVICE_NAME)
+    return [f"{value['metadata']['namespace']}/{name}"] if name else []
+
+
+def _pinned_by(service: JsonObject) -> Iterable[str]:
+    name = (service["metadata"].get("annotations") or {}).get(names.PINNED_BY)
+    return [f"{service['metadata']['namespace']}/{name}"] if name else []
+
+
+def _workload_names(rollout: JsonObject) -> list[str]:
+    return _texts([_at(rollout, "spec", "workloadRef", "name")])
+
+
+def _service_names(rollout: JsonObject) -> list[str]:
+    return _texts(_at(each, "service") for each in _routings(rollout))
+
+
+def _ingress_names(rollout: JsonObject) -> list[str]:
+    return _texts(_at(each, "ingress", "name") for each in _routings(rollout))
+
+
+def _routings(rollout: JsonObject) -> list[Any]:
+    found = _at(rollout, "spec", "strategy", "canary", "trafficRoutings")
+    return found if isinstance(found, list) else []
+
+
+def _at(value: Any, *path: str) -> Any:
+    for key in path:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
+
+
+def _texts(values: Iterable[Any]) -> list[str]:
+    return [value for value in values if isinstance(value, str)]
+
+
+def _with_canary(stable: Iterable[str]) -> Iterator[str]:
+    """Give each name and its canary's."""
+    for name in stable:
+        yield name
+        yield name + names.CANARY_SUFFIX
+
+
+def _by_name(values: Iterable[JsonObject]) -> dict[str, JsonObject]:
+    return {value["metadata"]["name"]: value for value in values}
+
+
+def _key(path: str) -> Key:
+    namespace, _, name = path.partition("/")
+    return Key(namespace, name)
