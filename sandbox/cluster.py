@@ -1,0 +1,288 @@
+"""A real Kubernetes cluster on this machine, for one test run or demo.
+
+    async with Cluster() as cluster:
+        await cluster.kubectl("apply", "-f", "-", stdin=manifest)
+        await cluster.wait_for("deployments", "default", "echoserver", available)
+
+It runs inside the private namespaces (see sandbox.namespace) only, and knows
+nothing of the product that is tried out on it.
+"""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import ssl
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import aiohttp
+
+from sandbox import assets, commands, control_plane, data_plane, namespace
+from sandbox.api import Api, ApiError, client_tls
+from sandbox.commands import Completed
+from sandbox.control_plane import Options
+from sandbox.data_plane import DataPlane
+from sandbox.names import RUN_DIRECTORY, JsonObject
+from sandbox.observation import Predicate, Record, recording, wait_for_event
+from sandbox.program import Program, Specification
+from sandbox.resources import path as resource_path
+
+_START_TIMEOUT = 90.0
+"""Seconds; 4 to 6 on two idle cores."""
+
+_READY_POLL = 0.05
+"""Seconds between looks at a server that does not answer yet, so that no watch is possible."""
+
+_NOT_FOUND = 404
+
+
+class Cluster:
+    """One cluster. Everything it starts ends with its context."""
+
+    def __init__(self, options: Options | None = None) -> None:
+        self.options = options or Options()
+        self.addresses = self.options.addresses
+        self.programs: dict[str, Program] = {}
+        self._stack = contextlib.AsyncExitStack()
+        self._data_plane: DataPlane | None = None
+
+    async def __aenter__(self) -> Self:
+        if not namespace.inside():
+            raise namespace.NamespaceError(
+                "a sandbox cluster runs in private namespaces only: use scripts/test, scripts/demo or "
+                "`python -m sandbox.namespace COMMAND`"
+            )
+        async with contextlib.AsyncExitStack() as stack:
+            await self._start(stack)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+
+    # -- what it consists of --------------------------------------------------
+
+    @property
+    def kubeconfig(self) -> Path:
+        """An administrator's kubeconfig."""
+        return self.directory / "kubeconfig"
+
+    @property
+    def audit_log(self) -> Path:
+        """The audit log, written when Options.audit is set."""
+        return self.directory / "audit.log"
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """The environment for clients: KUBECONFIG, and kubectl and helm on PATH."""
+        path = f"{self.directory / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+        home = str(self.directory / "home")
+        return {"PATH": path, "HOME": home, "KUBECONFIG": str(self.kubeconfig), "LANG": "C.UTF-8"}
+
+    def container_log(self, namespace: str, pod: str, container: str) -> str:
+        """Return what a container has written so far, over all its restarts."""
+        log = self.directory / "logs" / namespace / pod / f"{container}.log"
+        return log.read_text(errors="replace") if log.exists() else ""
+
+    # -- clients --------------------------------------------------------------
+
+    async def kubectl(self, *arguments: str, stdin: str | None = None, check: bool = True) -> Completed:
+        """Run kubectl as administrator."""
+        return await commands.run(["kubectl", *arguments], self.environment, stdin=stdin, check=check)
+
+    async def helm(self, *arguments: str, stdin: str | None = None, check: bool = True) -> Completed:
+        """Run helm as administrator."""
+        return await commands.run(["helm", *arguments], self.environment, stdin=stdin, check=check)
+
+    async def run(self, *command: str, stdin: str | None = None, check: bool = True) -> Completed:
+        """Run any command with the administrator's environment."""
+        return await commands.run(command, self.environment, stdin=stdin, check=check)
+
+    async def get(self, resource: str, namespace: str | None, name: str) -> JsonObject | None:
+        """Read an object; None when it does not exist."""
+        try:
+            return await self.api.get(resource_path(resource, namespace, name))
+        except ApiError as error:
+            if error.status == _NOT_FOUND:
+                return None
+            raise
+
+    async def list(
+        self, resource: str, namespace: str | None = None, selector: str | None = None
+    ) -> list[JsonObject]:
+        """Read the objects of a resource, chosen by labels when a selector is given."""
+        query = {} if selector is None else {"labelSelector": selector}
+        items: list[JsonObject] = (await self.api.get(resource_path(resource, namespace), query))["items"]
+        return items
+
+    async def create(self, resource: str, namespace: str | None, manifest: JsonObject) -> JsonObject:
+        """Create an object."""
+        return await self.api.post(resource_path(resource, namespace), manifest)
+
+    async def patch(self, resource: str, namespace: str | None, name: str, patch: JsonObject) -> JsonObject:
+        """Change an object by a JSON merge patch."""
+        return await self.api.patch(resource_path(resource, namespace, name), patch)
+
+    async def delete(self, resource: str, namespace: str | None, name: str) -> None:
+        """Delete an object, in the background; one that does not exist is left alone."""
+        with contextlib.suppress(ApiError):
+            await self.api.delete(resource_path(resource, namespace, name))
+
+    async def create_namespace(self, name: str) -> None:
+        """Create a namespace in which pods can be started at once."""
+        await self.create("namespaces", None, {"metadata": {"name": name}})
+        await self.wait_for("serviceaccounts", name, "default", lambda _: True)
+
+    # -- waiting and recording ------------------------------------------------
+
+    async def wait_for(
+        self, resource: str, namespace: str | None, name: str, predicate: Predicate, seconds: float = 30
+    ) -> JsonObject:
+        """Watch an object until the predicate is true of it; WaitError shows what was seen last."""
+        return await wait_for_event(
+            self.api,
+            resource_path(resource, namespace),
+            name,
+            lambda event: event.type != "DELETED" and predicate(event.object),
+            seconds,
+        )
+
+    async def wait_gone(self, resource: str, namespace: str | None, name: str, seconds: float = 30) -> None:
+        """Wait until an object does not exist."""
+        found = await self.get(resource, namespace, name)
+        if found is None:
+            return
+        uid = found["metadata"]["uid"]
+        await wait_for_event(
+            self.api,
+            resource_path(resource, namespace),
+            name,
+            lambda event: event.type == "DELETED" or event.object["metadata"]["uid"] != uid,
+            seconds,
+        )
+
+    def record(
+        self, resource: str, namespace: str | None, name: str | None = None
+    ) -> AbstractAsyncContextManager[Record]:
+        """Record every event of an object, or of all of a collection, while the block runs."""
+        query = {} if name is None else {"fieldSelector": f"metadata.name={name}"}
+        return recording(self.api, resource_path(resource, namespace), query)
+
+    # -- parts that can be stopped --------------------------------------------
+
+    async def restart(self, program: str) -> None:
+        """Stop a program in order and start it again; returns when the API server answers."""
+        await self.programs[program].restart()
+        await self._api_ready()
+
+    async def kill(self, program: str) -> None:
+        """End a program by SIGKILL; `restart` starts it again."""
+        await self.programs[program].kill()
+
+    def freeze(self, program: str) -> None:
+        """Stop a program in its tracks (SIGSTOP): connections stay open and silent."""
+        self.programs[program].signal(signal.SIGSTOP)
+
+    def thaw(self, program: str) -> None:
+        """Let a frozen program go on."""
+        self.programs[program].signal(signal.SIGCONT)
+
+    async def data_plane(self) -> DataPlane:
+        """Return the ingress controller, started when it is first asked for."""
+        if self._data_plane is None:
+            with contextlib.suppress(ApiError):
+                await self.create("ingressclasses", None, data_plane.INGRESS_CLASS_MANIFEST)
+            traefik = Path(sys.executable).parent / "traefik"
+            url = self.addresses.data_plane
+            program = self._program(data_plane.specification(traefik, self.kubeconfig, url))
+            self._stack.push_async_callback(program.stop)
+            await program.start()
+            self._data_plane = DataPlane(program, url)
+        await self._data_plane.ready()
+        return self._data_plane
+
+    # -- start ----------------------------------------------------------------
+
+    async def _start(self, stack: contextlib.AsyncExitStack) -> None:
+        binaries = assets.find()
+        self.directory = Path(tempfile.mkdtemp(prefix=f"cluster-{self.options.ordinal}-", dir=RUN_DIRECTORY))
+        stack.callback(shutil.rmtree, self.directory, ignore_errors=True)
+        identities = control_plane.create_identities(self.directory, self.addresses)
+        self._write_files(identities, binaries)
+        self.api = await stack.enter_async_context(Api(self.addresses.server, self._tls()))
+        etcd, apiserver, *others = control_plane.specifications(
+            binaries.controlplane, self.directory, identities, self.options
+        )
+        await self._start_programs(stack, etcd, apiserver)
+        # The others give up when the API server has not made its roles yet.
+        await self._api_ready()
+        await self._start_programs(stack, *others, self._node())
+        await self._nodes_ready()
+
+    async def _start_programs(self, stack: contextlib.AsyncExitStack, *specifications: Specification) -> None:
+        for specification in specifications:
+            program = self._program(specification)
+            stack.push_async_callback(program.stop)
+            await program.start()
+
+    def _program(self, specification: Specification) -> Program:
+        program = Program(specification, self.directory / "programs")
+        self.programs[program.name] = program
+        return program
+
+    def _tls(self) -> ssl.SSLContext:
+        return client_tls(
+            self.directory / "ca.crt", self.directory / "admin.crt", self.directory / "admin.key"
+        )
+
+    def _write_files(self, identities: control_plane.Identities, binaries: assets.Assets) -> None:
+        for name in ("programs", "logs", "pods", "home", "bin"):
+            (self.directory / name).mkdir()
+        configurations = {
+            "kubeconfig": identities.admin,
+            "controller-manager.kubeconfig": identities.controller_manager,
+            "scheduler.kubeconfig": identities.scheduler,
+        }
+        for name, identity in configurations.items():
+            text = control_plane.kubeconfig(self.addresses.server, identities.authority.file, identity)
+            (self.directory / name).write_text(text, encoding="utf-8")
+        (self.directory / "audit-policy.yaml").write_text(control_plane.AUDIT_POLICY, encoding="utf-8")
+        kubectl = self.directory / "bin" / "kubectl"
+        kubectl.write_text(f'#!/bin/sh\nexec "{binaries.controlplane}" kubectl "$@"\n', encoding="utf-8")
+        kubectl.chmod(0o755)
+        (self.directory / "bin" / "helm").symlink_to(binaries.helm)
+
+    def _node(self) -> Specification:
+        nodes = [argument for node in self.options.nodes for argument in ("--node", node)]
+        place = ["--directory", str(self.directory), "--ordinal", str(self.options.ordinal)]
+        command = [sys.executable, "-m", "sandbox.node", *place, *nodes]
+        return Specification("node", command, {**os.environ, "HOME": str(self.directory / "home")})
+
+    async def _nodes_ready(self) -> None:
+        """Wait until pods can be created in `default` and will be scheduled."""
+        deadline = time.monotonic() + _START_TIMEOUT
+        left = deadline - time.monotonic()
+        await self.wait_for("serviceaccounts", "default", "default", lambda _: True, seconds=left)
+        for node in self.options.nodes:
+            left = deadline - time.monotonic()
+            await self.wait_for("nodes", None, node, lambda found: not found["spec"].get("taints"), left)
+
+    async def _api_ready(self) -> None:
+        async with asyncio.timeout(_START_TIMEOUT):
+            while True:
+                for program in self.programs.values():
+                    program.check()
+                with contextlib.suppress(aiohttp.ClientError, ApiError, TimeoutError):
+                    await self.api.get("/readyz")
+                    return
+                await asyncio.sleep(_READY_POLL)

@@ -1,0 +1,202 @@
+"""The data plane: a real ingress controller (Traefik), and counted requests through it."""
+
+import asyncio
+import contextlib
+import json
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import aiohttp
+
+from sandbox.names import INGRESS_CLASS, JsonObject
+from sandbox.program import Program, Specification
+
+INGRESS_CLASS_MANIFEST: JsonObject = {
+    "apiVersion": "networking.k8s.io/v1",
+    "kind": "IngressClass",
+    "metadata": {"name": INGRESS_CLASS},
+    "spec": {"controller": "k8s.io/ingress-nginx"},
+}
+
+_REQUEST_TIMEOUT = 10.0
+"""Seconds after which a request counts as lost."""
+
+_START_TIMEOUT = 30.0
+_POLL = 0.05
+
+
+def specification(traefik: Path, kubeconfig: Path, url: str) -> Specification:
+    """Return the ingress controller's program."""
+    address = url.removeprefix("http://")
+    return Specification(
+        "traefik",
+        [
+            str(traefik),
+            "--providers.kubernetesingressnginx=true",
+            f"--entrypoints.web.address={address}",
+            # The default of 2 s would be most of a release's time.
+            "--providers.providersThrottleDuration=500ms",
+            "--global.checknewversion=false",
+            "--global.sendanonymoususage=false",
+        ],
+        {"KUBECONFIG": str(kubeconfig), "PATH": "/usr/bin:/bin", "HOME": str(kubeconfig.parent)},
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """One answered request; `pod` and `image` are empty when no demo pod answered it."""
+
+    status: int
+    pod: str = ""
+    image: str = ""
+    text: str = ""
+
+
+@dataclass(slots=True)
+class Traffic:
+    """What became of many requests."""
+
+    answers: Counter[Response] = field(default_factory=Counter)
+    errors: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def sent(self) -> int:
+        """All requests."""
+        return self.answers.total() + self.errors.total()
+
+    @property
+    def lost(self) -> int:
+        """Requests that were not answered with 200 by a demo pod."""
+        good = sum(count for answer, count in self.answers.items() if answer.status == 200 and answer.pod)  # noqa: PLR2004  OK
+        return self.sent - good
+
+    @property
+    def by_image(self) -> Counter[str]:
+        """Good answers for each image."""
+        return self._by("image")
+
+    @property
+    def by_pod(self) -> Counter[str]:
+        """Good answers for each pod."""
+        return self._by("pod")
+
+    def _by(self, name: str) -> Counter[str]:
+        result: Counter[str] = Counter()
+        for answer, count in self.answers.items():
+            if answer.status == 200 and answer.pod:  # noqa: PLR2004  OK
+                result[getattr(answer, name)] += count
+        return result
+
+
+class DataPlane:
+    """The running ingress controller."""
+
+    def __init__(self, program: Program, url: str) -> None:
+        self.program = program
+        self.url = url
+
+    async def ready(self) -> None:
+        """Wait until it accepts connections."""
+        async with asyncio.timeout(_START_TIMEOUT), aiohttp.ClientSession() as session:
+            while True:
+                self.program.check()
+                with contextlib.suppress(aiohttp.ClientError):
+                    async with session.get(self.url):
+                        return
+                await asyncio.sleep(_POLL)
+
+    async def request(self, host: str, path: str = "/", headers: Mapping[str, str] | None = None) -> Response:
+        """Send one request on a connection of its own."""
+        async with self._session(1) as session:
+            return await _request(session, host, path, headers or {})
+
+    async def send(
+        self,
+        host: str,
+        count: int,
+        path: str = "/",
+        *,
+        headers: Mapping[str, str] | None = None,
+        connections: int = 8,
+    ) -> Traffic:
+        """Send a number of requests over a few kept connections; return what became of each."""
+        traffic = Traffic()
+        left = iter(range(count))
+
+        async def client(session: aiohttp.ClientSession) -> None:
+            for _ in left:
+                await _count(traffic, session, host, path, headers or {})
+
+        async with self._session(connections) as session, asyncio.TaskGroup() as group:
+            for _ in range(connections):
+                group.create_task(client(session))
+        return traffic
+
+    @contextlib.asynccontextmanager
+    async def load(
+        self, host: str, rate: float, path: str = "/", *, connections: int = 8
+    ) -> AsyncIterator[Traffic]:
+        """Send `rate` requests a second, each counted, until the block ends."""
+        traffic = Traffic()
+        stopped = asyncio.Event()
+
+        async def client(session: aiohttp.ClientSession) -> None:
+            while not stopped.is_set():
+                await _count(traffic, session, host, path, {})
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(connections / rate):
+                        await stopped.wait()
+
+        async with self._session(connections) as session, asyncio.TaskGroup() as group:
+            for _ in range(connections):
+                group.create_task(client(session))
+            try:
+                yield traffic
+            finally:
+                stopped.set()
+
+    async def wait_for(self, host: str, image: str, seconds: float = 15, path: str = "/") -> None:
+        """Wait until a request is answered by an image: the data plane has no watch for what it serves."""
+        last: Response | str = "no answer"
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds), self._session(1) as session:
+                while True:
+                    try:
+                        last = await _request(session, host, path, {})
+                    except aiohttp.ClientError as error:
+                        last = repr(error)
+                    else:
+                        if last.image == image:
+                            return
+                    await asyncio.sleep(_POLL)
+        raise AssertionError(f"{image} did not answer for {host} within {seconds:g} s; last: {last}")
+
+    def _session(self, connections: int) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            self.url,
+            connector=aiohttp.TCPConnector(limit=connections),
+            timeout=aiohttp.ClientTimeout(total=_REQUEST_TIMEOUT),
+        )
+
+
+async def _count(
+    traffic: Traffic, session: aiohttp.ClientSession, host: str, path: str, headers: Mapping[str, str]
+) -> None:
+    try:
+        traffic.answers[await _request(session, host, path, headers)] += 1
+    except (aiohttp.ClientError, TimeoutError) as error:
+        traffic.errors[repr(error)] += 1
+
+
+async def _request(
+    session: aiohttp.ClientSession, host: str, path: str, headers: Mapping[str, str]
+) -> Response:
+    async with session.get(path, headers={**headers, "Host": host}) as response:
+        text = await response.text()
+        if response.content_type != "application/json":
+            return Response(response.status, text=text[:200])
+        body = json.loads(text)
+        return Response(response.status, pod=body.get("pod", ""), image=body.get("image", ""))

@@ -1,0 +1,1 @@
+"""The sandbox's node: a small kubelet that runs a real process for every container."""
