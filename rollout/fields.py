@@ -6,7 +6,7 @@ Absent and ``null`` are the same, as in every typed Kubernetes client. Knows no 
 import re
 from collections.abc import Iterator, Mapping
 from enum import Enum
-from typing import TypeVar
+from typing import TypeGuard, TypeVar
 
 from rollout.problems import Problem
 from rollout.spec import Amount
@@ -27,9 +27,15 @@ def percentage(value: object) -> int | None:
     return number if number is not None and abs(number) <= MAX_INT32 else None
 
 
-def is_integer(value: object) -> bool:
-    """Tell whether a JSON value is a whole number; ``true`` is none."""
+def is_integer(value: object) -> TypeGuard[int]:
+    """Tell whether a JSON value is an integer; ``true`` is none."""
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def whole(value: object) -> int | None:
+    """Read a whole number within int32, also written as ``20.0``; None for all else."""
+    number = int(value) if isinstance(value, float) and value.is_integer() else value
+    return number if is_integer(number) and abs(number) <= MAX_INT32 else None
 
 
 def is_object_name(value: str) -> bool:
@@ -105,7 +111,7 @@ class Field:
         """Read an integer from 0 to the API's largest, None when absent; ``message`` refuses others."""
         if self.is_absent:
             return None
-        if isinstance(self.value, int) and is_integer(self.value) and 0 <= self.value <= MAX_INT32:
+        if is_integer(self.value) and 0 <= self.value <= MAX_INT32:
             return self.value
         self.refuse(message)
         return None
@@ -115,7 +121,7 @@ class Field:
         percent = percentage(self.value)
         if percent is not None and least <= percent <= _WHOLE_PERCENT:
             return Amount(percent, percent=True)
-        if isinstance(self.value, int) and is_integer(self.value) and least <= self.value <= MAX_INT32:
+        if is_integer(self.value) and least <= self.value <= MAX_INT32:
             return Amount(self.value)
         if not self.is_absent:
             self.refuse(message)

@@ -10,7 +10,7 @@ from enum import Enum
 from typing import Any
 
 from rollout import names
-from rollout.fields import MAX_INT32, is_integer, percentage
+from rollout.fields import percentage, whole
 from rollout.problems import Problem
 from rollout.wire import JsonObject
 
@@ -113,7 +113,7 @@ def _routing_ref_to_alpha(content: Mapping[str, Any]) -> Content:
 def _step_to_beta(content: Mapping[str, Any]) -> Content:
     """Weight becomes traffic, and the number of pods too where none is given."""
     step = {key: value for key, value in content.items() if key not in ("weight", "traffic")}
-    weight = _whole(content.get("weight"))
+    weight = whole(content.get("weight"))
     if weight is None:
         return step
     step["traffic"] = f"{weight}%"
@@ -144,12 +144,6 @@ def _is_of_headers(match: object) -> bool:
 
 def _routing_to_beta(content: Mapping[str, Any]) -> Content:
     return {key: value for key, value in content.items() if key != "type"}
-
-
-def _whole(value: object) -> int | None:
-    """Read a whole number within int32, also written as 20.0."""
-    number = int(value) if isinstance(value, float) and value.is_integer() else value
-    return number if isinstance(number, int) and is_integer(number) and abs(number) <= MAX_INT32 else None
 
 
 def _only(content: Mapping[str, Any], key: str) -> Content:

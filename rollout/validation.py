@@ -1,0 +1,271 @@
+"""Which Rollouts are allowed, in the version they were sent in, and which updates of them.
+
+What an object means is ``rollout.parsing``'s; here is what may be meant. Paths and messages are
+those that users of this API know (contract, 2.3). Total: any JSON gets an answer.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from rollout import names
+from rollout.conversion import convert, version_of
+from rollout.conversion.pieces import Version
+from rollout.parsing import parse, traffic_message
+from rollout.problems import Problem, ProblemKind
+from rollout.spec import RolloutSpec, Style, TrafficRoutingRef, WorkloadRef
+from rollout.validation_alpha import alpha_problems
+from rollout.wire import JsonObject
+
+_MAX_LABEL = 63  # names of Services, values of labels
+_MAX_NAME = 253  # names of other objects
+_IN_RELEASE = ("Progressing", "Terminating")  # phases in which the release relies on what it began with
+_EXTRA_WORKLOAD = "Set spec.strategy.canary.enableExtraWorkloadForCanary: true for a canary release"
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What can be chosen about validation."""
+
+    styles: frozenset[Style] = frozenset({Style.CANARY})
+    """The styles that exist."""
+    single_traffic_routing: bool = False
+    """Allow one entry of trafficRoutings only."""
+    partition_percent_limit: int | None = None
+    """Most percent of the pods that a step of partition style may have when it routes traffic."""
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbours:
+    """What else is in the namespace."""
+
+    rollouts: Sequence[JsonObject] = ()
+    """All Rollouts, of either version; the judged one may be among them."""
+    traffic_routings: Collection[str] | None = None
+    """Names of all TrafficRoutings; None where nobody knows, and then none is missed."""
+
+
+def validate_create(new: JsonObject, neighbours: Neighbours, rules: Rules) -> tuple[Problem, ...]:
+    """Judge a new Rollout."""
+    spec = _understood(new, rules)
+    if isinstance(spec, tuple):
+        return spec
+    found = [
+        *_workload(spec),
+        *_style(new, spec, rules),
+        *_steps(new, spec, rules),
+        *_routings(spec, rules),
+        *_lengths(spec),
+        *_unresolved(new, spec, neighbours),
+        *_conflict(new, spec, neighbours),
+    ]
+    return tuple(found)
+
+
+def validate_update(
+    old: JsonObject, new: JsonObject, neighbours: Neighbours, rules: Rules
+) -> tuple[Problem, ...]:
+    """Judge an update of the main resource.
+
+    A problem that the old object had already, unchanged, is no reason to refuse: it may be somebody
+    else's field, and a finalizer must come off whatever the spec is.
+    """
+    before = validate_create(old, neighbours, rules)
+    added = [problem for problem in validate_create(new, neighbours, rules) if problem not in before]
+    return (*added, *_immutable(old, new))
+
+
+# --- what is meant -------------------------------------------------------------------------------
+
+
+def _understood(obj: JsonObject, rules: Rules) -> RolloutSpec | tuple[Problem, ...]:
+    """Read the object through the version it is in."""
+    if _is_alpha(obj) and (found := alpha_problems(obj, rules.partition_percent_limit)):
+        return found
+    stored = convert(obj, Version.BETA.value)
+    return (stored,) if isinstance(stored, Problem) else parse(stored)
+
+
+def _is_alpha(obj: JsonObject) -> bool:
+    return version_of(obj.get("apiVersion")) is Version.ALPHA
+
+
+# --- what is allowed -----------------------------------------------------------------------------
+
+
+def _workload(spec: RolloutSpec) -> Iterator[Problem]:
+    ref = spec.workload
+    if (ref.group, ref.kind) != ("apps", "Deployment"):
+        hint = "Only Deployments of API group apps are"
+        yield Problem("Spec.ObjectRef.WorkloadRef", _shown(ref), "WorkloadRef kind is not supported", hint)
+
+
+def _style(obj: JsonObject, spec: RolloutSpec, rules: Rules) -> Iterator[Problem]:
+    if spec.style in rules.styles:
+        return
+    match spec.style:
+        case Style.PARTITION if _is_alpha(obj):
+            hint = f"Remove annotation {names.ROLLING_STYLE} or set it to canary"
+            yield Problem("RollingStyle", "partition", "Rolling style 'Partition' is not supported yet", hint)
+        case Style.PARTITION:
+            message = (
+                "partition style, which is meant without enableExtraWorkloadForCanary, is not supported yet"
+            )
+            yield Problem("Spec.Strategy.Canary", None, message, _EXTRA_WORKLOAD)
+        case Style.BLUE_GREEN:
+            message = "blueGreen style is not supported yet"
+            hint = f"Use spec.strategy.canary instead. {_EXTRA_WORKLOAD}"
+            yield Problem("Spec.Strategy.BlueGreen", None, message, hint)
+        case Style.CANARY:
+            yield Problem("Spec.Strategy.Canary", None, "canary style is not supported")
+
+
+def _steps(obj: JsonObject, spec: RolloutSpec, rules: Rules) -> Iterator[Problem]:
+    path = f"{_plan_path(spec)}.Steps"
+    limit = rules.partition_percent_limit
+    for index, step in enumerate(spec.steps):
+        # v1alpha1 has always allowed a step without traffic to be written as weight 0 with replicas
+        if step.weight == 0 and spec.style is not Style.BLUE_GREEN and not _is_alpha(obj):
+            yield Problem(f"{path}[{index}].steps", "0%", traffic_message(spec.style))
+        if (
+            limit is not None
+            and spec.style is Style.PARTITION
+            and step.routes_traffic
+            and step.replicas.percent
+            and step.replicas.value > limit
+        ):
+            message = (
+                "For partition style rollout: step[x].replicas must not greater than "
+                "partition-percent-limit if traffic specified"
+            )
+            yield Problem(f"{path}[{index}].steps", str(step.replicas), message)
+    for one, other in pairwise(step.replicas for step in spec.steps):
+        if one.percent == other.percent and other.value < one.value:
+            found = [str(step.replicas) for step in spec.steps]
+            yield Problem(
+                f"{path}.CanaryReplicas", found, "Steps.CanaryReplicas must be a non decreasing sequence"
+            )
+            return
+
+
+def _routings(spec: RolloutSpec, rules: Rules) -> Iterator[Problem]:
+    path = _plan_path(spec)
+    if rules.single_traffic_routing and len(spec.routings) > 1:
+        found = [routing.service for routing in spec.routings]
+        yield Problem(path, found, "Rollout currently only support single TrafficRouting.")
+    for routing_path, routing in _placed(spec):
+        if routing.custom:
+            found = [f"{ref.api_version} {ref.kind} {ref.name}" for ref in routing.custom]
+            hint = "Route by ingress or gateway"
+            message = "customNetworkRefs are not supported"
+            yield Problem(f"{routing_path}.CustomNetworkRefs", found, message, hint)
+
+
+def _lengths(spec: RolloutSpec) -> Iterator[Problem]:
+    """Refuse names from which we could not make the names of canary objects."""
+    yield from _too_long("Spec.ObjectRef.WorkloadRef", spec.workload.name, "", _MAX_LABEL)
+    for path, routing in _placed(spec):
+        suffix = "" if spec.disable_generate_canary_service else names.CANARY_SUFFIX
+        yield from _too_long(f"{path}.Service", routing.service, suffix, _MAX_LABEL)
+        if routing.ingress_name:
+            yield from _too_long(f"{path}.Ingress", routing.ingress_name, names.CANARY_SUFFIX, _MAX_NAME)
+
+
+def _too_long(path: str, name: str, suffix: str, limit: int) -> Iterator[Problem]:
+    longest = limit - len(suffix)
+    if len(name) > longest:
+        used = f"{name}{suffix}" if suffix else "a label value"
+        message = f"name must be no more than {longest} characters"
+        yield Problem(path, name, message, f"It is used for {used}, which may have {limit}")
+
+
+def _unresolved(obj: JsonObject, spec: RolloutSpec, neighbours: Neighbours) -> Iterator[Problem]:
+    name, known = spec.traffic_routing_ref, neighbours.traffic_routings
+    if name is not None and known is not None and name not in known:
+        path = f"{_plan_path(spec)}.TrafficRoutingRef"
+        if _is_alpha(obj):
+            path = f"Metadata.Annotations[{names.TRAFFIC_ROUTING}]"
+        yield Problem(path, name, f"TrafficRouting {name} not found in this namespace", "Create it first")
+
+
+def _conflict(obj: JsonObject, spec: RolloutSpec, neighbours: Neighbours) -> Iterator[Problem]:
+    name = _metadata(obj).get("name")
+    for other in neighbours.rollouts:
+        metadata = _metadata(other)
+        if metadata.get("name") == name:
+            continue
+        ref = _workload_of(other)
+        if ref is not None and ref.same_object(spec.workload):
+            full_name = f"{metadata.get('namespace')}/{metadata.get('name')}"
+            ending = "one workload only have less than one Rollout"
+            yield Problem(
+                "Conflict Checker", name, f"This rollout conflict with Rollout({full_name}), {ending}"
+            )
+            return
+
+
+def _workload_of(obj: JsonObject) -> WorkloadRef | None:
+    """Read the reference alone: a Rollout that cannot be read otherwise still claims its workload."""
+    stored = convert(obj, Version.BETA.value)
+    spec = None if isinstance(stored, Problem) else stored.get("spec")
+    ref = spec.get("workloadRef") if isinstance(spec, Mapping) else None
+    if not isinstance(ref, Mapping):
+        return None
+    return WorkloadRef(*(str(ref.get(key)) for key in ("apiVersion", "kind", "name")))
+
+
+# --- what may change -----------------------------------------------------------------------------
+
+
+def _immutable(old: JsonObject, new: JsonObject) -> Iterator[Problem]:
+    """Hold what a release relies on while it is under way."""
+    status = old.get("status")
+    stored = [convert(each, Version.BETA.value) for each in (old, new)]
+    specs = [parse(each) for each in stored if not isinstance(each, Problem)]
+    if not isinstance(status, Mapping) or status.get("phase") not in _IN_RELEASE or len(specs) != len(stored):
+        return
+    before, after = specs
+    if isinstance(before, tuple) or isinstance(after, tuple):
+        return
+    if before.workload != after.workload:
+        yield _forbidden("Spec.ObjectRef", "Rollout 'ObjectRef' field is immutable")
+    plan = "Canary" if _is_alpha(new) else "Canary|BlueGreen"
+    if (before.routings, before.traffic_routing_ref) != (after.routings, after.traffic_routing_ref):
+        field = f"Strategy.{plan}.TrafficRoutings"
+        yield _forbidden(f"Spec.{field}", f"Rollout '{field}' field is immutable")
+    if before.style is not after.style and _is_alpha(new):
+        yield _forbidden("Metadata.Annotation", "Rollout 'Rolling-Style' annotation is immutable")
+    elif before.style is not after.style:
+        message = "Rollout style and enableExtraWorkloadForCanary are immutable"
+        yield _forbidden(f"Spec.Strategy.{plan}", message)
+    # clients of v1alpha1 rely on changing it: they rewrite the plan as the release goes on
+    if len(before.steps) != len(after.steps) and not _is_alpha(new):
+        yield _forbidden(f"Spec.Strategy.{plan}", "Amount of Rollout steps are immutable")
+
+
+def _forbidden(path: str, message: str) -> Problem:
+    return Problem(path, None, message, kind=ProblemKind.FORBIDDEN)
+
+
+# --- places --------------------------------------------------------------------------------------
+
+
+def _plan_path(spec: RolloutSpec) -> str:
+    return f"Spec.Strategy.{'BlueGreen' if spec.style is Style.BLUE_GREEN else 'Canary'}"
+
+
+def _placed(spec: RolloutSpec) -> Iterator[tuple[str, TrafficRoutingRef]]:
+    """Go through the routings with their paths; messages have always named a single one without an index."""
+    path = f"{_plan_path(spec)}.TrafficRouting"
+    for index, routing in enumerate(spec.routings):
+        yield (path if len(spec.routings) == 1 else f"{path}[{index}]"), routing
+
+
+def _metadata(obj: JsonObject) -> Mapping[str, Any]:
+    metadata = obj.get("metadata")
+    return metadata if isinstance(metadata, Mapping) else {}
+
+
+def _shown(ref: WorkloadRef) -> Mapping[str, str]:
+    return {"apiVersion": ref.api_version, "kind": ref.kind, "name": ref.name}
