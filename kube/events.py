@@ -63,7 +63,7 @@ class Regarding:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One thing to tell; `key` tells apart what reads the same but happened again (say, in another release)."""
+    """One thing to tell; `key` tells apart what reads the same but happened again, say in another release."""
 
     regarding: Regarding
     type: Literal["Normal", "Warning"]
