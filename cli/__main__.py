@@ -4,7 +4,6 @@ import argparse
 import asyncio
 import os
 import sys
-from collections.abc import Sequence
 from typing import NoReturn
 
 from cli.commands import COMMANDS, CommandError
@@ -29,9 +28,8 @@ def main() -> NoReturn:
 async def _run(arguments: argparse.Namespace) -> None:
     login = await log_in(kubeconfig=arguments.kubeconfig, context=arguments.context, environ=os.environ)
     async with Client(login, user_agent="kubectl-sluice") as client:
-        lines: Sequence[str] = await COMMANDS[arguments.command].run(
-            client, arguments.namespace, arguments.name
-        )
+        command = COMMANDS[arguments.command]
+        lines = await command.run(client, arguments.namespace, arguments.name)
     sys.stdout.writelines(f"{line}\n" for line in lines)
 
 

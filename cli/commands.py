@@ -47,10 +47,8 @@ async def approve(client: Client, namespace: str, name: str) -> Sequence[str]:
     rollout = await _read(client, namespace, name)
     release = rollout.status.release
     if rollout.status.phase is not Phase.PROGRESSING or release.state is not StepState.STEP_PAUSED:
-        state = release.state.value or "none"
-        raise CommandError(
-            f"Rollout {namespace}/{name} waits for no approval: phase {rollout.status.phase.value}, state {state}"
-        )
+        found = f"phase {rollout.status.phase.value or 'none'}, state {release.state.value or 'none'}"
+        raise CommandError(f"Rollout {namespace}/{name} waits for no approval: {found}")
     approval = f"{release.id}/{release.step}"
     # No resourceVersion: the approval names what it approves, so it can never count for anything else.
     await client.patch(

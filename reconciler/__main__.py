@@ -48,7 +48,14 @@ async def start(settings: ReconcilerSettings, process: Process) -> None:
     for kind, cache in world.caches.items():
         process.start_task(f"watch {kind}", Watch(client, cache).run)
     replica = settings.identity or f"{socket.gethostname()}_{os.getpid()}"
-    writer = EventWriter(client, controller="sluice.dev/reconciler", instance=replica)
+    writer = EventWriter(
+        client,
+        controller="sluice.dev/reconciler",
+        instance=replica,
+        on_failure=lambda event, error: process.log.warning(
+            "an event was lost", reason=event.reason, note=event.note, error=str(error or "too many at once")
+        ),
+    )
     process.start_task("events", writer.run)
     for cache in world.caches.values():
         await cache.wait_synced(_SYNC_SECONDS)

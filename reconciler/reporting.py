@@ -24,8 +24,13 @@ class Reporter:
         self._record(rollout, "WriteRefused", str(error), key=f"refused/{error}", warning=True)
 
     def _record(self, rollout: JsonObject, reason: str, note: str, key: str, *, warning: bool) -> None:
-        kind = "Warning" if warning else "Normal"
-        regarding = Regarding.of(rollout)
         self.writer.record(
-            KubeEvent(regarding=regarding, type=kind, reason=reason, action="Release", note=note, key=key)
+            KubeEvent(
+                regarding=Regarding.of(rollout),
+                type="Warning" if warning else "Normal",
+                reason=reason,
+                action="Release",
+                note=note,
+                key=key,
+            )
         )
