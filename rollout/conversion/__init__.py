@@ -83,7 +83,7 @@ def _restored(
     """Convert one piece, with what was remembered of it if that still converts to exactly the piece."""
     natural = piece.kind.to(target)(piece.content)
     entry = stash.find(remembered, piece, present)
-    if entry is None:
+    if entry is None or not entry.suits(piece):
         return natural
     complete = entry.applied_to(natural)
     back = piece.kind.to(target.other)(complete)

@@ -10,7 +10,7 @@ from enum import Enum
 from typing import Any
 
 from rollout import names
-from rollout.fields import percentage, whole
+from rollout.fields import is_integer, percentage, whole
 from rollout.problems import Problem
 from rollout.wire import JsonObject
 
@@ -20,6 +20,8 @@ Natural = Callable[[Mapping[str, Any]], Content]
 _MAX_DEPTH = 64  # of spec and status; the schemas need 12, and beyond some 900 Python could not follow
 _MAX_INTEGER = 2**63 - 1  # what Kubernetes JSON holds
 
+_ENABLE = "enableExtraWorkloadForCanary"
+_REF = "trafficRoutingRef"
 _PARTITION = "partition"  # the annotation's value, in any letter case; all others mean canary
 
 
@@ -44,6 +46,9 @@ class Kind:
     """(path to the parent, key); a piece exists where all its parents do. Empty for list elements."""
     to_alpha: Natural
     to_beta: Natural
+    remembers: Mapping[str, Callable[[Any], bool]]
+    """The members that a stash may change, and what they may be: a forged one must not put anything
+    else where typed clients read."""
     context: tuple[tuple[str, ...], str] | None = None
     """A field whose presence belongs to what the piece means."""
 
@@ -81,12 +86,12 @@ def _workload_to_alpha(content: Mapping[str, Any]) -> Content:
 
 def _style_to_beta(content: Mapping[str, Any]) -> Content:
     annotation = _only(content, names.ROLLING_STYLE)
-    return annotation if _means_partition(content) else annotation | {"enableExtraWorkloadForCanary": True}
+    return annotation if _means_partition(content) else annotation | {_ENABLE: True}
 
 
 def _style_to_alpha(content: Mapping[str, Any]) -> Content:
     """Keep an annotation that says the same; canary, the default of v1alpha1, needs none."""
-    partition = content.get("enableExtraWorkloadForCanary") is not True
+    partition = content.get(_ENABLE) is not True
     if _means_partition(content) == partition:
         return _only(content, names.ROLLING_STYLE)
     return {names.ROLLING_STYLE: _PARTITION} if partition else {}
@@ -100,11 +105,11 @@ def _means_partition(content: Mapping[str, Any]) -> bool:
 def _routing_ref_to_beta(content: Mapping[str, Any]) -> Content:
     annotation = _only(content, names.TRAFFIC_ROUTING)
     value = content.get(names.TRAFFIC_ROUTING)
-    return annotation | ({"trafficRoutingRef": value} if isinstance(value, str) and value else {})
+    return annotation | ({_REF: value} if isinstance(value, str) and value else {})
 
 
 def _routing_ref_to_alpha(content: Mapping[str, Any]) -> Content:
-    value = content.get("trafficRoutingRef")
+    value = content.get(_REF)
     if isinstance(value, str) and value:
         return {names.TRAFFIC_ROUTING: value}
     return _only(content, names.TRAFFIC_ROUTING)
@@ -150,6 +155,40 @@ def _only(content: Mapping[str, Any], key: str) -> Content:
     return {key: content[key]} if key in content else {}
 
 
+# --- what may be remembered of them --------------------------------------------------------------
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_flag(value: object) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_number(value: object) -> bool:
+    return is_integer(value) or isinstance(value, float)
+
+
+def _is_int_or_text(value: object) -> bool:
+    return is_integer(value) or isinstance(value, str)
+
+
+def _is_mapping(value: object) -> bool:
+    return isinstance(value, Mapping)
+
+
+def _is_list_of_mappings(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(each, Mapping) for each in value)
+
+
+def _is_object_ref(value: object) -> bool:
+    """Tell whether this is a reference (compared with the present one besides), with or without a type."""
+    return isinstance(value, Mapping) and all(
+        key == "workloadRef" or (key == "type" and isinstance(each, str)) for key, each in value.items()
+    )
+
+
 # --- where they are ------------------------------------------------------------------------------
 
 _ANNOTATIONS = ("metadata", "annotations")
@@ -160,27 +199,48 @@ _STATUS = ("status",)
 _MIRROR = ("currentStepIndex", "currentStepState")
 
 _KINDS = (
-    Kind("objectRef", ((_SPEC, "objectRef"), (_SPEC, "workloadRef")), _workload_to_alpha, _workload_to_beta),
-    Kind("rolloutID", ((_SPEC, "rolloutID"),), _nothing, _nothing),
-    Kind("strategy.type", ((_STRATEGY, "type"),), _nothing, _nothing),
     Kind(
-        "strategy.blueGreen", ((_STRATEGY, "blueGreen"),), _nothing, _nothing, context=(_STRATEGY, "canary")
+        "objectRef",
+        ((_SPEC, "objectRef"), (_SPEC, "workloadRef")),
+        _workload_to_alpha,
+        _workload_to_beta,
+        {"objectRef": _is_object_ref},
+    ),
+    Kind("rolloutID", ((_SPEC, "rolloutID"),), _nothing, _nothing, {"rolloutID": _is_text}),
+    Kind("strategy.type", ((_STRATEGY, "type"),), _nothing, _nothing, {"type": _is_text}),
+    Kind(
+        "strategy.blueGreen",
+        ((_STRATEGY, "blueGreen"),),
+        _nothing,
+        _nothing,
+        {"blueGreen": _is_mapping},
+        context=(_STRATEGY, "canary"),
     ),
     Kind(
-        "strategy.canary.enableExtraWorkloadForCanary",
-        ((_ANNOTATIONS, names.ROLLING_STYLE), (_CANARY, "enableExtraWorkloadForCanary")),
+        f"strategy.canary.{_ENABLE}",
+        ((_ANNOTATIONS, names.ROLLING_STYLE), (_CANARY, _ENABLE)),
         _style_to_alpha,
         _style_to_beta,
+        {names.ROLLING_STYLE: _is_text, _ENABLE: _is_flag},
     ),
     Kind(
-        "strategy.canary.trafficRoutingRef",
-        ((_ANNOTATIONS, names.TRAFFIC_ROUTING), (_CANARY, "trafficRoutingRef")),
+        f"strategy.canary.{_REF}",
+        ((_ANNOTATIONS, names.TRAFFIC_ROUTING), (_CANARY, _REF)),
         _routing_ref_to_alpha,
         _routing_ref_to_beta,
+        {names.TRAFFIC_ROUTING: _is_text, _REF: _is_text},
     ),
 )
-_STEPS = Kind("strategy.canary.steps", (), _step_to_alpha, _step_to_beta)
-_ROUTINGS = Kind("strategy.canary.trafficRoutings", (), _routing_to_beta, _routing_to_beta)
+_STEPS = Kind(
+    "strategy.canary.steps",
+    (),
+    _step_to_alpha,
+    _step_to_beta,
+    {"weight": _is_number, "traffic": _is_text, "replicas": _is_int_or_text, "matches": _is_list_of_mappings},
+)
+_ROUTINGS = Kind(
+    "strategy.canary.trafficRoutings", (), _routing_to_beta, _routing_to_beta, {"type": _is_text}
+)
 _LISTS = ((_STEPS, "steps"), (_ROUTINGS, "trafficRoutings"))
 
 

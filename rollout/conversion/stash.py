@@ -26,6 +26,13 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     set: dict[str, Any] = {}
     drop: tuple[str, ...] = ()
 
+    def suits(self, piece: Piece) -> bool:
+        """Tell whether this is something that a conversion can have left for such a piece."""
+        may_be = piece.kind.remembers
+        return all(key in may_be for key in self.drop) and all(
+            key in may_be and may_be[key](value) for key, value in self.set.items()
+        )
+
     def applied_to(self, natural: Mapping[str, Any]) -> dict[str, Any]:
         """Complete a naturally converted piece."""
         return {key: value for key, value in natural.items() if key not in self.drop} | self.set
@@ -63,7 +70,9 @@ def write(built: dict[str, Any], version: Version, left: Stash) -> dict[str, Any
 
 def find(remembered: Stash, piece: Piece, present: Mapping[str, Piece]) -> Entry | None:
     """Find what was left for exactly this piece: at its place, or, moved within its list, by its digest."""
-    of = digest_of(piece) if remembered else ""
+    if not remembered:
+        return None
+    of = digest_of(piece)
     here = remembered.get(piece.name)
     if here is not None and here.of == of:
         return here
