@@ -1,0 +1,291 @@
+"""The gate: what closes it, who holds it closed, and what it looks like on a Deployment.
+
+Pure decisions over the old and the new Deployment of one update and the Rollouts that refer to it.
+Knows nothing of admission reviews, patches or users: whoever may open the gate never gets here.
+Level-based: the closed gate of the *old* object is held whatever the new one says about it.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import assert_never
+
+import msgspec
+
+from rollout import approval, names
+from rollout.revision import release_id, same_template, template_digest
+from rollout.wire import JsonObject
+
+GOVERNED = "deployment"
+"""Value of the label ``names.WORKLOAD_TYPE`` on a governed Deployment."""
+
+
+class Metadata(msgspec.Struct, rename="camel"):
+    """The part of an object's metadata that decides something here."""
+
+    name: str = ""
+    namespace: str = ""
+    generation: int = 0
+    deletion_timestamp: str | None = None
+    labels: dict[str, str] | None = None
+    annotations: dict[str, str] | None = None
+
+
+class Spec(msgspec.Struct, rename="camel"):
+    """The part of a Deployment's spec that decides something here; the rest stays undecoded."""
+
+    template: msgspec.Raw = msgspec.Raw(b"{}")
+    strategy: msgspec.Raw = msgspec.Raw(b"{}")
+    replicas: int | None = None
+    paused: bool | None = None
+
+
+class _Strategy(msgspec.Struct):
+    type: str | None = None
+
+
+_STRATEGY = msgspec.json.Decoder(_Strategy)
+
+
+class Deployment(msgspec.Struct):
+    """A Deployment as one side of an update."""
+
+    metadata: Metadata = msgspec.field(default_factory=Metadata)
+    spec: Spec = msgspec.field(default_factory=Spec)
+
+
+class Standing(Enum):
+    """Whether a Rollout gates its Deployment. In order of preference, should several refer to it."""
+
+    ACTIVE = 0
+    DISABLED = 1
+    DELETING = 2
+
+
+@dataclass(frozen=True)
+class Governor:
+    """A Rollout that refers to the Deployment: what its updates need to know of it."""
+
+    name: str
+    namespace: str
+    uid: str
+    standing: Standing
+    created: str
+    position: approval.Position | None
+    """Where its release stands, as far as its status says."""
+
+
+class Reason(Enum):
+    """Why a change of a Deployment that a Rollout refers to is not gated."""
+
+    DISABLED = "disabled"
+    DELETING = "deleting"
+    NO_REPLICAS = "no replicas"
+    RECREATES = "recreates"
+
+
+@dataclass(frozen=True)
+class Close:
+    """The gate closes: this update starts a release."""
+
+    governor: Governor
+    release: str
+
+
+@dataclass(frozen=True)
+class Hold:
+    """The gate is closed and stays so. ``starts`` tells that the update brings another template."""
+
+    governor: Governor
+    holder: str
+    """The value of the annotation that holds it, as it stands."""
+    release: str | None
+    starts: bool
+
+
+@dataclass(frozen=True)
+class Release:
+    """The update starts a release that nothing gates, though a Rollout refers to the Deployment."""
+
+    governor: Governor
+    reason: Reason
+
+
+@dataclass(frozen=True)
+class Stranded:
+    """The gate is closed and no Rollout is left that would ever open it: whoever may edit it may open it."""
+
+
+@dataclass(frozen=True)
+class Pass:
+    """Nothing to gate. ``governor`` is None where no Rollout refers to the Deployment."""
+
+    governor: Governor | None
+
+
+Decision = Close | Hold | Release | Stranded | Pass
+
+
+def decide(old: Deployment, new: Deployment, governors: Iterable[Governor]) -> Decision:
+    """Judge one update of a Deployment, given every Rollout that refers to it."""
+    holder = holder_of(old.metadata)
+    governor = choose(governors, holder)
+    if old.metadata.deletion_timestamp or new.metadata.deletion_timestamp:
+        return Pass(None)  # its pods are going away; holding it would only be in the way
+    if governor is None:
+        return Stranded() if holder else Pass(None)
+    if holder:
+        return _hold(old, new, governor, holder)
+    if not _starts_release(old, new):
+        return Pass(governor)
+    reason = _exemption(new.spec, governor)
+    if reason:
+        return Release(governor, reason)
+    return Close(governor, _release_of(old, new, governor))
+
+
+def annotations(decision: Decision, old: Deployment, new: Deployment) -> dict[str, str | None]:
+    """Return the gate annotations that the new object must have: None means absent."""
+    match decision:
+        case Close(governor, release):
+            return {names.IN_PROGRESSING: held_by(governor.name), names.RELEASE: release}
+        case Hold(_, holder, release):
+            return {names.IN_PROGRESSING: holder, names.RELEASE: release}
+        case Stranded():
+            return {} if new.spec.paused else {names.IN_PROGRESSING: None, names.RELEASE: None}
+        case Release() | Pass():
+            return _without_forgery(old.metadata, new.metadata)
+        case _:
+            assert_never(decision)
+
+
+def labels(decision: Decision, old: Deployment) -> dict[str, str | None]:
+    """Return the labels that the new object must have: a governed Deployment stays visible to the webhook."""
+    match decision:
+        case Close() | Hold():
+            return {names.WORKLOAD_TYPE: GOVERNED}
+        case Release(governor) | Pass(Governor() as governor):
+            was_labelled = names.WORKLOAD_TYPE in (old.metadata.labels or {})
+            stays = was_labelled and governor.standing is not Standing.DELETING
+            return {names.WORKLOAD_TYPE: GOVERNED} if stays else {}
+        case Stranded() | Pass():
+            return {}
+        case _:
+            assert_never(decision)
+
+
+def restores_strategy(decision: Decision, old: Deployment, new: Deployment) -> bool:
+    """Tell whether a switch to Recreate has to wait: behind a closed gate it would end every pod at once."""
+    return isinstance(decision, Hold) and recreates(new.spec) and not recreates(old.spec)
+
+
+def choose(governors: Iterable[Governor], holder: str | None) -> Governor | None:
+    """Pick the Rollout that counts: the one that holds the gate, then one in force, then the oldest."""
+    name = holder_name(holder) if holder else ""
+    return min(
+        governors,
+        key=lambda each: (each.name != name, each.standing.value, each.created, each.name),
+        default=None,
+    )
+
+
+def held_by(rollout: str) -> str:
+    """Write the annotation that holds the gate (contract, 1.7)."""
+    return json.dumps({"rolloutName": rollout}, separators=(",", ":"))
+
+
+def holder_of(metadata: Metadata) -> str | None:
+    """Return the annotation that holds the gate; None when the gate is open."""
+    return (metadata.annotations or {}).get(names.IN_PROGRESSING) or None
+
+
+def holder_name(holder: str) -> str:
+    """Read which Rollout holds the gate; empty when the annotation does not say."""
+    try:
+        value = json.loads(holder)
+    except (ValueError, RecursionError):
+        return ""
+    name = value.get("rolloutName") if isinstance(value, dict) else None
+    return name if isinstance(name, str) else ""
+
+
+def refers_to(rollout: JsonObject) -> str | None:
+    """Return the name of the Deployment that a v1beta1 Rollout refers to, by whatever version of apps."""
+    reference = (rollout.get("spec") or {}).get("workloadRef") or {}
+    group = str(reference.get("apiVersion") or "").partition("/")[0]
+    if group != "apps" or reference.get("kind") != "Deployment":
+        return None
+    return str(reference.get("name") or "") or None
+
+
+def governor_of(rollout: JsonObject) -> Governor:
+    """Read from a v1beta1 Rollout what the updates of its Deployment need to know."""
+    metadata = rollout["metadata"]
+    disabled = bool((rollout.get("spec") or {}).get("disabled"))
+    standing = Standing.DISABLED if disabled else Standing.ACTIVE
+    return Governor(
+        name=metadata["name"],
+        namespace=metadata["namespace"],
+        uid=metadata["uid"],
+        standing=Standing.DELETING if metadata.get("deletionTimestamp") else standing,
+        created=metadata.get("creationTimestamp") or "",
+        position=approval.position(rollout),
+    )
+
+
+def recreates(spec: Spec) -> bool:
+    """Tell whether the Deployment's strategy allows no two revisions at once."""
+    return _STRATEGY.decode(spec.strategy).type == "Recreate"
+
+
+def _hold(old: Deployment, new: Deployment, governor: Governor, holder: str) -> Hold:
+    if template_changes(old.spec, new.spec):
+        return Hold(governor, holder, _release_of(old, new, governor), starts=True)
+    return Hold(governor, holder, (old.metadata.annotations or {}).get(names.RELEASE), starts=False)
+
+
+def _exemption(new: Spec, governor: Governor) -> Reason | None:
+    if governor.standing is Standing.DELETING:
+        return Reason.DELETING
+    if governor.standing is Standing.DISABLED:
+        return Reason.DISABLED
+    if recreates(new):
+        return Reason.RECREATES
+    return Reason.NO_REPLICAS if new.replicas == 0 else None
+
+
+def _starts_release(old: Deployment, new: Deployment) -> bool:
+    return template_changes(old.spec, new.spec) or bool(rollout_ids(new.metadata) - rollout_ids(old.metadata))
+
+
+def template_changes(old: Spec, new: Spec) -> bool:
+    """Tell whether the update changes the revision. Equal bytes, the usual case, are not decoded."""
+    return old.template != new.template and not same_template(_decoded(old.template), _decoded(new.template))
+
+
+def rollout_ids(metadata: Metadata) -> frozenset[str]:
+    """Collect the user's own release ids: tools write them as a label, an annotation, or both."""
+    found = (
+        (metadata.labels or {}).get(names.ROLLOUT_ID),
+        (metadata.annotations or {}).get(names.ROLLOUT_ID),
+    )
+    return frozenset(each for each in found if each)
+
+
+def _release_of(old: Deployment, new: Deployment, governor: Governor) -> str:
+    return release_id(governor.uid, template_digest(_decoded(new.spec.template)), old.metadata.generation)
+
+
+def _without_forgery(old: Metadata, new: Metadata) -> dict[str, str | None]:
+    """Keep an open gate open: neither it nor a release's name comes from who changes the Deployment."""
+    before: Mapping[str, str] = old.annotations or {}
+    after: Mapping[str, str] = new.annotations or {}
+    wanted: dict[str, str | None] = {names.IN_PROGRESSING: None}
+    if after.get(names.RELEASE) not in {None, before.get(names.RELEASE)}:
+        wanted[names.RELEASE] = before.get(names.RELEASE)
+    return wanted
+
+
+def _decoded(raw: msgspec.Raw) -> JsonObject:
+    return msgspec.json.decode(raw) or {}

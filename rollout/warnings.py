@@ -1,0 +1,173 @@
+"""Every text that admission shows to people, in their terminal, at the moment of their change.
+
+Warnings say what is going on and what to do, one fact a line: clients print each on a line of its
+own, and an API server may cut one that is longer than 256 characters.
+"""
+
+from collections.abc import Sequence
+from typing import assert_never
+
+from rollout import names
+from rollout.approval import Approval, Position
+from rollout.gate import Close, Decision, Governor, Hold, Pass, Reason, Release, Stranded
+from rollout.problems import Problem
+
+
+def deployment(decision: Decision, name: str, *, altered: bool) -> list[str]:
+    """Say what became of a Deployment's update; ``altered``: it would have opened or changed its gate."""
+    match decision:
+        case Close(governor, release):
+            return _held(governor, release, f"starts release {release} and is not rolled out yet")
+        case Hold(governor, _, release, starts=True):
+            replaced = f"replaces the release in progress by {release}"
+            return _held(governor, release, f"{replaced}, or rolls it back if the template is the stable one")
+        case Hold(governor, _, release) if altered:
+            let_out = f"would have let out {_release(release)}"
+            return _held(governor, release, f"{let_out}, so spec.paused and the gate's annotations were kept")
+        case Release(governor, reason):
+            return [_not_gated(governor, reason)]
+        case Stranded():
+            return [stranded(name)]
+        case Hold() | Pass():
+            return []
+        case _:
+            assert_never(decision)
+
+
+def stranded(deployment: str) -> str:
+    """Tell that no Rollout is left which would open this gate."""
+    return (
+        f"Deployment {deployment} is paused for a Rollout that no longer exists, nothing holds it: "
+        f"resume it with kubectl rollout resume deployment/{deployment}"
+    )
+
+
+def strategy_kept() -> str:
+    """Tell that a switch to Recreate has to wait for the end of the release."""
+    return (
+        "spec.strategy was kept: Recreate would end every pod at once during a release; change it afterwards"
+    )
+
+
+def forged_gate() -> str:
+    """Tell that the gate's annotations are not for everybody to write."""
+    return (
+        f"{names.IN_PROGRESSING} and {names.RELEASE} are written by admission alone and were left out: "
+        "if the manifest was exported during a release, remove them and spec.paused from it"
+    )
+
+
+def approve_command(name: str, namespace: str, approval: Approval) -> str:
+    """Give the command that approves one step of one release."""
+    return f"kubectl annotate rollout {name} -n {namespace} {names.APPROVE}={approval} --overwrite"
+
+
+def approval_malformed(found: str, name: str, namespace: str, position: Position | None) -> str:
+    """Deny an approval that is not one."""
+    return (
+        f"metadata.annotations[{names.APPROVE}]: Invalid value: {_quoted(found)}: must be <release>/<step>; "
+        + _waiting(name, namespace, position)
+    )
+
+
+def approval_idle(found: str, name: str, namespace: str, position: Position | None) -> str:
+    """Warn of an approval that is well-formed and approves nothing that waits."""
+    return f"{names.APPROVE}={found} approves nothing now; {_waiting(name, namespace, position)}"
+
+
+def approver_refused(user: str, groups: tuple[str, ...]) -> str:
+    """Deny an approval by somebody who is not on the allow-list."""
+    return f"user {_quoted(user)} may not approve: approvals are limited to members of {', '.join(groups)}"
+
+
+def stamp_forged() -> str:
+    """Deny a stamp that names somebody else."""
+    return (
+        f"metadata.annotations[{names.APPROVED_BY}]: Forbidden: is written by admission only; "
+        f"leave it out and set {names.APPROVE}"
+    )
+
+
+def pin_kept(service: str) -> str:
+    """Tell that a Service stays on its revision while a release needs it there."""
+    return (
+        f"Service {service} stays pinned to one revision while a release is in progress: "
+        f"annotation {names.PIN} and spec.selector[{names.POD_TEMPLATE_HASH}] were kept"
+    )
+
+
+def pin_forged(service: str) -> str:
+    """Tell that a pin is not for everybody to write; most likely it was exported during a release."""
+    return (
+        f"annotation {names.PIN} was not taken over on Service {service}, only the reconciler writes it: "
+        f"remove it and spec.selector[{names.POD_TEMPLATE_HASH}] from the manifest"
+    )
+
+
+def problems(found: Sequence[Problem]) -> str:
+    """Deny a Rollout: every problem at once, so that one more try is enough."""
+    return "; ".join(str(each) for each in found)
+
+
+def unreadable(namespace: str, error: str) -> str:
+    """Deny a change because nobody can say whether it has to be gated."""
+    return (
+        f"cannot tell whether a Rollout in namespace {namespace} governs this Deployment, "
+        f"so the change is not let through: {error}; try again"
+    )
+
+
+def _held(governor: Governor, release: str | None, what: str) -> list[str]:
+    return [f"held by Rollout {governor.name}: this change {what}", *_ways(governor, release)]
+
+
+def _ways(governor: Governor, release: str | None) -> list[str]:
+    approval = _next_approval(governor, release)
+    ways = []
+    if approval:
+        ways.append(
+            f"to approve step {approval.step}: {approve_command(governor.name, governor.namespace, approval)}"
+        )
+    ways.append(
+        "to roll back: apply the previous pod template again, or "
+        f"kubectl-kruise rollout undo rollout/{governor.name} -n {governor.namespace}"
+    )
+    return ways
+
+
+def _next_approval(governor: Governor, release: str | None) -> Approval | None:
+    if release is None:
+        return None
+    position = governor.position
+    return position.approval if position and position.release == release else Approval(release, 1)
+
+
+def _release(release: str | None) -> str:
+    return f"release {release}" if release else "a release"
+
+
+def _not_gated(governor: Governor, reason: Reason) -> str:
+    match reason:
+        case Reason.DISABLED:
+            why = "the Rollout is disabled"
+        case Reason.DELETING:
+            why = "the Rollout is being deleted"
+        case Reason.NO_REPLICAS:
+            why = "spec.replicas is 0, so nothing serves that could be protected"
+        case Reason.RECREATES:
+            why = "spec.strategy.type is Recreate, which allows no two revisions at once (use RollingUpdate)"
+        case _:
+            assert_never(reason)
+    return f"not gated by Rollout {governor.name}, rolled out at once: {why}"
+
+
+def _waiting(name: str, namespace: str, position: Position | None) -> str:
+    if position is None:
+        return "no release is in progress, so there is nothing to approve"
+    command = approve_command(name, namespace, position.approval)
+    return f"to approve step {position.step} of {position.steps}: {command}"
+
+
+def _quoted(value: str) -> str:
+    shown = value if len(value) <= 64 else value[:64] + "…"  # noqa: PLR2004 - a value is shown, not repeated: messages are one line
+    return '"' + shown.replace('"', "'").replace("\n", " ") + '"'

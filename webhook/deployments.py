@@ -1,0 +1,125 @@
+"""Admission of a Deployment's update: gate decisions and approvals turned into a patch and warnings.
+
+Pure. What the gate means is in ``rollout.gate``; here it meets who asks and what JSON Patch can say.
+Touches ``spec.paused``, our own annotations and label, nothing else (and ``spec.strategy`` only to keep
+a closed gate from ending every pod at once).
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from rollout import approval, gate, names, warnings
+from rollout.gate import Close, Deployment, Governor, Hold, Release, Stranded
+from webhook import patch
+from webhook.patch import Operation
+from webhook.policy import Policy
+from webhook.review import ALLOWED, Denial, Request, Verdict
+
+GROUP, PLURAL = "apps", "deployments"
+_OURS_ON_GATE = (names.IN_PROGRESSING, names.RELEASE)
+
+
+def is_labelled(request: Request[Deployment]) -> bool:
+    """Tell whether a Rollout once governed this Deployment: then it has to be known whether one does now."""
+    sides = (request.object, request.old_object)
+    return any(side and names.WORKLOAD_TYPE in (side.metadata.labels or {}) for side in sides)
+
+
+def admit(
+    request: Request[Deployment], governors: Sequence[Governor], policy: Policy, now: datetime
+) -> Verdict:
+    """Judge one request, given every Rollout that refers to the Deployment."""
+    old, new = request.old_object, request.object
+    if request.operation != "UPDATE" or request.sub_resource or old is None or new is None:
+        return ALLOWED
+    if policy.is_reconciler(request.user_info):
+        return ALLOWED
+    decision = gate.decide(old, new, governors)
+    denial = _approval_denied(request, old, new, governors, policy)
+    if denial:
+        return Verdict(denial=denial, outcome="denied")
+    stamp = policy.stamp(request.user_info, old.metadata.annotations, new.metadata.annotations, now)
+    operations = _operations(decision, old, new, stamp)
+    return Verdict(
+        patch=operations,
+        warnings=_warnings(decision, old, new, request.name, governors),
+        outcome=_outcome(decision, operations),
+    )
+
+
+def _operations(
+    decision: gate.Decision, old: Deployment, new: Deployment, stamp: str | None
+) -> list[Operation]:
+    wanted = {**gate.annotations(decision, old, new), names.APPROVED_BY: stamp}
+    operations = patch.entries("/metadata/annotations", new.metadata.annotations, wanted)
+    operations += patch.entries("/metadata/labels", new.metadata.labels, gate.labels(decision, old))
+    if isinstance(decision, Close | Hold) and not new.spec.paused:
+        operations.append(patch.add("/spec/paused", value=True))
+    if gate.restores_strategy(decision, old, new):
+        operations.append(patch.add("/spec/strategy", old.spec.strategy))
+    return operations
+
+
+def _warnings(
+    decision: gate.Decision, old: Deployment, new: Deployment, name: str, governors: Sequence[Governor]
+) -> list[str]:
+    before, after = old.metadata.annotations or {}, new.metadata.annotations or {}
+    differs = any(before.get(key) != after.get(key) for key in _OURS_ON_GATE)
+    opens = isinstance(decision, Hold) and (differs or not new.spec.paused)
+    said = warnings.deployment(decision, name, altered=opens)
+    if gate.restores_strategy(decision, old, new):
+        said.append(warnings.strategy_kept())
+    forged = isinstance(decision, Release | gate.Pass) and any(
+        after.get(key) not in {None, before.get(key)} for key in _OURS_ON_GATE
+    )
+    if forged:
+        said.append(warnings.forged_gate())
+    return said + _idle_approval(before, after, governors)
+
+
+def _idle_approval(before: dict[str, str], after: dict[str, str], governors: Sequence[Governor]) -> list[str]:
+    governor = gate.choose(governors, after.get(names.IN_PROGRESSING))
+    if governor is None or not approval.changed(before, after):
+        return []
+    value, position = after[names.APPROVE], governor.position
+    if position and str(position.approval) == value:
+        return []
+    return [warnings.approval_idle(value, governor.name, governor.namespace, position)]
+
+
+def _approval_denied(
+    request: Request[Deployment],
+    old: Deployment,
+    new: Deployment,
+    governors: Sequence[Governor],
+    policy: Policy,
+) -> Denial | None:
+    before, after = old.metadata.annotations or {}, new.metadata.annotations or {}
+    if not approval.changed(before, after):
+        return None
+    governor = gate.choose(governors, before.get(names.IN_PROGRESSING))
+    if governor is None:
+        return None  # an annotation that means nothing here
+    value = after[names.APPROVE]
+    if approval.parse(value) is None:
+        text = warnings.approval_malformed(value, governor.name, governor.namespace, governor.position)
+        return Denial(422, "Invalid", text)
+    if not policy.may_approve(request.user_info):
+        return Denial(
+            403, "Forbidden", warnings.approver_refused(request.user_info.username, policy.approvers)
+        )
+    return None
+
+
+def _outcome(decision: gate.Decision, operations: Sequence[Operation]) -> str:
+    match decision:
+        case Close():
+            return "closed"
+        case Hold():
+            return "held"
+        case Release():
+            return "ungated"
+        case Stranded():
+            return "stranded"
+        case _:
+            return "patched" if operations else "unchanged"
