@@ -77,9 +77,9 @@ def owner_reference(rollout: str, uid: str) -> dict[str, Any]:
 
 
 def canary_deployment(
-    workload: JsonObject, release: str, replicas: int, patch: PodTemplatePatch, owner: JsonObject
+    workload: JsonObject, release: str, patch: PodTemplatePatch, owner: JsonObject
 ) -> dict[str, Any]:
-    """Render the canary Deployment: the same selector, and the same template but for ``patch``."""
+    """Render the canary Deployment, without pods: the same selector, and template but for ``patch``."""
     stable = workload["metadata"]["name"]
     metadata = copied_metadata(workload["metadata"])
     labels = {**metadata.get("labels", {}), names.CANARY_DEPLOYMENT: stable[:63].rstrip("-._")}
@@ -94,7 +94,7 @@ def canary_deployment(
             "annotations": {**metadata.get("annotations", {}), names.RELEASE: release},
             "ownerReferences": [owner],
         },
-        "spec": {**spec, "replicas": replicas, "template": _patched(spec["template"], patch)},
+        "spec": {**spec, "replicas": 0, "template": _patched(spec["template"], patch)},
     }
 
 

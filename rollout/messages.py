@@ -95,20 +95,21 @@ def service_unsuitable(name: str, reason: str) -> str:
     return f"Service {name} cannot route by revision: {reason}"
 
 
-def waits_for_pods(have: int, need: int, deployment: str, stuck: str | None) -> str:
+def waits_for_pods(need: int, deployment: str, stuck: str | None) -> str:
     """Say: the canary is not available yet."""
-    text = f"waits for canary pods: {have} of {need} available in Deployment {deployment}"
+    text = f"waits until {need} canary pods of Deployment {deployment} are available"
     return f"{text} ({stuck})" if stuck else text
 
 
-def waits_for_endpoints(service: str, have: int, need: int) -> str:
+def waits_for_endpoints(service: str, need: int) -> str:
     """Say: a Service's EndpointSlices do not show the pods yet."""
-    return f"waits for EndpointSlices of Service {service}: {have} of {need} pods ready"
+    return f"waits until the EndpointSlices of Service {service} show {need} ready pods"
 
 
-def waits_for_workload(name: str, updated: int, available: int, replicas: int) -> str:
+def waits_for_workload(name: str, stuck: str | None) -> str:
     """Say: the native rolling update is under way."""
-    return f"waits for Deployment {name}: {updated} of {replicas} pods updated, {available} available"
+    text = f"waits until Deployment {name} is rolled out"
+    return f"{text} ({stuck})" if stuck else text
 
 
 def waits_for_grace(seconds: int) -> str:
@@ -121,11 +122,16 @@ def waits_for_removal(kind: str, name: str) -> str:
     return f"waits for {kind} {name} to be gone"
 
 
-def unsettled(name: str) -> str:
-    """Say: two revisions serve at once behind a closed gate."""
+def settles(name: str) -> str:
+    """Say that two revisions serve behind the gate, and one of them is being replaced by the other."""
+    return f"waits until Deployment {name}, which was still rolling out when it changed, serves one revision"
+
+
+def pinned_elsewhere(name: str, rollout: str) -> str:
+    """Say that another Rollout holds the Service."""
     return (
-        f"Deployment {name} was still rolling out when it changed and serves two revisions: "
-        "apply the template of one of them again to let it finish"
+        f"Service {name} is pinned by Rollout {rollout}: wait for its release to end; "
+        "if that Rollout does not exist, remove the annotations sluice.dev/pin and sluice.dev/pinned-by"
     )
 
 
@@ -140,6 +146,11 @@ def style_unsupported(style: str) -> str:
         f"style {style} is not supported yet and nothing is released by it: "
         "set spec.strategy.canary.enableExtraWorkloadForCanary: true for the canary style"
     )
+
+
+def let_out_elsewhere(name: str) -> str:
+    """Note in an event: the gate was opened by somebody else, and most pods are new already."""
+    return f"the gate of Deployment {name} was opened by somebody else and the new version is out"
 
 
 def released_uncontrolled(name: str) -> str:

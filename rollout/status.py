@@ -52,6 +52,8 @@ class Reason(Enum):
 
 _Member = TypeVar("_Member", bound=Enum)
 
+_YEARS = (1970, 9000)
+
 NO_NEXT_STEP = -1
 NEXT_STEP_UNSET = 0
 
@@ -141,14 +143,16 @@ def format_time(moment: datetime) -> str:
 
 
 def parse_time(value: object) -> datetime | None:
-    """Read a time as Kubernetes writes it; anything else is None."""
+    """Read a time as Kubernetes writes it, in UTC; anything else is None."""
     if not isinstance(value, str):
         return None
     try:
-        moment = datetime.fromisoformat(value)
-    except ValueError:
+        parsed = datetime.fromisoformat(value)
+        moment = parsed.astimezone(UTC) if parsed.tzinfo else None
+    except (ValueError, OverflowError):
         return None
-    return moment if moment.tzinfo else None
+    # Whoever wrote a year outside these did not mean a time, and sums with it would overflow.
+    return moment if moment and _YEARS[0] <= moment.year <= _YEARS[1] else None
 
 
 # --- JSON ----------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ Order within a step: nothing to a canary without endpoints, then the stable side
 pods up, endpoints, traffic, and last of all pods down.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from rollout import messages
@@ -60,14 +60,24 @@ def advance(facts: Facts) -> Plan:
     stage, outcome = _work(facts, step)
     observed = _observed(facts, recorded)
     if outcome is not DONE:
-        state = recorded.state if recorded.state in cursor.WAITING else stage
-        working = replace(observed, state=state, message=outcome.waits_for)
+        working = _working(observed, recorded, stage, outcome)
         status = _status(
             facts, working, Reason.IN_ROLLING, blocked=outcome.waits_for if outcome.blocked else None
         )
         return Plan(status, outcome.actions, look_again_at=outcome.until)
     reached = cursor.advanced(observed, steps, now, approved=_approved(facts))
     return _arrived(facts, recorded, replace(reached, message=""))
+
+
+def _working(observed: Release, recorded: Release, stage: StepState, outcome: Doing) -> Release:
+    """Report an unfinished step, without a write for each pod that comes up or each write of our own."""
+    state = recorded.state if recorded.state in cursor.WAITING else stage
+    message = recorded.message if outcome.actions else outcome.waits_for
+    working = replace(observed, state=state, message=message)
+    counted_as_before = replace(
+        working, canary_replicas=recorded.canary_replicas, canary_ready=recorded.canary_ready
+    )
+    return recorded if counted_as_before == recorded else working
 
 
 def _arrived(facts: Facts, before: Release, after: Release) -> Plan:
@@ -123,7 +133,8 @@ def _work(facts: Facts, step: Step) -> tuple[StepState, Outcome]:
 def _stages(facts: Facts, step: Step) -> tuple[_Stage, ...]:
     need, routing = pods.needed(facts, step), routes.wanted(step)
     limit = routing if need else ALL_STABLE  # a workload scaled to zero has nothing to send requests to
-    each = _for_each(facts.spec)
+    each = _for_each(facts.spec.routings)
+    each_service = _for_each({ref.service: ref for ref in facts.spec.routings}.values())
     return (
         _Stage(
             StepState.BEFORE_STEP_UPGRADE,
@@ -132,11 +143,11 @@ def _stages(facts: Facts, step: Step) -> tuple[_Stage, ...]:
                 lambda: silence_empty(facts.snapshot, facts),
                 lambda: clear_old(facts),
                 lambda: supported(facts.spec),
-                each(lambda ref: services.suitable(facts, ref)),
+                each_service(lambda ref: services.suitable(facts, ref)),
                 each(lambda ref: routes.suitable(facts, ref)),
                 lambda: holding.settle(facts),
                 each(lambda ref: routes.restrict(facts, ref, limit)),
-                each(lambda ref: services.pin(facts, ref)),
+                each_service(lambda ref: services.pin(facts, ref)),
             ),
         ),
         _Stage(
@@ -146,7 +157,7 @@ def _stages(facts: Facts, step: Step) -> tuple[_Stage, ...]:
         _Stage(
             StepState.STEP_TRAFFIC_ROUTING,
             (
-                each(lambda ref: services.provide_canary(facts, ref, need)),
+                each_service(lambda ref: services.provide_canary(facts, ref, need)),
                 each(lambda ref: routes.route(facts, ref, limit)),
                 lambda: pods.shrink(facts, step),
             ),
@@ -154,9 +165,12 @@ def _stages(facts: Facts, step: Step) -> tuple[_Stage, ...]:
     )
 
 
-def _for_each(spec: RolloutSpec) -> Callable[[Callable[[TrafficRoutingRef], Outcome]], Task]:
+_Work = Callable[[TrafficRoutingRef], Outcome]
+
+
+def _for_each(refs: Iterable[TrafficRoutingRef]) -> Callable[[_Work], Task]:
     """Make one task of the same work on every traffic routing."""
-    return lambda work: lambda: together(work(ref) for ref in spec.routings)
+    return lambda work: lambda: together(work(ref) for ref in refs)
 
 
 def supported(spec: RolloutSpec) -> Outcome:

@@ -33,6 +33,15 @@ def let_out(facts: Facts) -> Plan:
     return Plan(status, events=(Event("Succeeded", messages.COMPLETED, key=f"{facts.release}/completed"),))
 
 
+def accept(facts: Facts) -> Plan:
+    """Finish a release that somebody let out behind our back, when it is too late to hold it."""
+    if facts.rollout.status.reason is Reason.FINALISING:
+        return let_out(facts)
+    text = messages.let_out_elsewhere(facts.workload.target.name)
+    note = Event("ReleasedUncontrolled", text, key=f"{facts.release}/out", warning=True)
+    return Plan(_closing(facts, Reason.FINALISING, "", None), events=(note,))
+
+
 def take_back(facts: Facts) -> Plan:
     """Return everything to the stable revision."""
     status = facts.rollout.status
@@ -146,12 +155,11 @@ def _remove_canaries(snapshot: Snapshot, *, drained: bool) -> Outcome:
 def _closing(facts: Facts, reason: Reason, task: str, outcome: Doing | None) -> Status:
     message = messages.FINALISING if reason is Reason.FINALISING else messages.ROLLED_BACK
     status = facts.rollout.status
-    release = replace(
-        status.release,
-        finalising=task,
-        message=outcome.waits_for if outcome else "",
-        workload_generation=facts.workload.generation,
-    )
+    release = status.release
+    # What is done at once needs no report; what waits does.
+    if outcome and not outcome.actions:
+        generation = facts.workload.generation
+        release = replace(release, finalising=task, message=outcome.waits_for, workload_generation=generation)
     closing = replace(status, phase=Phase.PROGRESSING, message=message, release=release)
     return closing.with_condition(
         "Progressing", status=True, reason=reason.value, message=message, now=facts.snapshot.now

@@ -81,11 +81,13 @@ class Facts:
                 if each.hash == recorded:
                     return each
         others = [each for each in self.serving if each.digest != self.workload.digest]
-        return max(
-            others or self.serving,
-            key=lambda each: (each.ready, each.hash == recorded, each.hash),
-            default=None,
-        )
+        return max(others or self.serving, key=_weightiest, default=None)
+
+    @property
+    def out(self) -> bool:
+        """Tell whether the present template runs at least as many pods as any other: too late to hold it."""
+        rest = [each.replicas for each in self.serving if each.digest != self.workload.digest]
+        return self.newest is not None and self.newest.replicas >= max([1, *rest])
 
     @property
     def newest(self) -> ReplicaSet | None:
@@ -139,6 +141,11 @@ class Facts:
     def owner(self) -> JsonObject:
         """The owner reference of everything that this Rollout creates."""
         return manifests.owner_reference(self.rollout.target.name, self.rollout.target.uid)
+
+
+def _weightiest(revision: ReplicaSet) -> tuple[bool, int, int, str]:
+    """Order revisions by how much serves through them (see ``holding.settle`` for why size leads)."""
+    return (revision.ready > 0, revision.replicas, revision.ready, revision.hash)
 
 
 def owned_deployments(snapshot: Snapshot) -> tuple[Deployment, ...]:

@@ -6,6 +6,7 @@ from rollout import messages, names
 from rollout.actions import Patch
 from rollout.release.facts import GATE_ANNOTATIONS, Facts, guarded
 from rollout.release.outcome import DONE, Doing, Outcome
+from rollout.snapshot import ReplicaSet
 
 
 def hold(facts: Facts) -> Outcome:
@@ -38,29 +39,30 @@ def open_gate(facts: Facts) -> Outcome:
 
 
 def settle(facts: Facts) -> Outcome:
-    """Leave only the stable revision running behind the gate.
+    """Leave only the stable revision running behind the gate, never below the Deployment's limits.
 
-    A paused Deployment's controller restores a sole remaining ReplicaSet to full size by itself. The
-    others are shrunk only when the stable one alone satisfies the Deployment's limits.
+    The controller of a paused Deployment gives every place that falls free to its largest ReplicaSet, and
+    restores a sole remaining one to full size. So the others are shrunk: pods that are not ready at once,
+    ready ones as far as the limits allow, the next when their replacements are ready.
     """
     others = facts.unsettled
     if not others:
         return DONE
-    stable_ready = facts.stable.ready if facts.stable else 0
-    enough = stable_ready >= facts.workload.replicas - facts.workload.max_unavailable
-    if not enough and any(each.ready for each in others):
-        return Doing(messages.unsettled(facts.workload.target.name), blocked=True)
-    return Doing(
-        f"settles Deployment {facts.workload.target.name} on its stable revision",
-        tuple(
-            Patch(
-                each.target,
-                guarded(each.target, {"spec": {"replicas": 0}}),
-                why="serve one revision before step 1",
-            )
-            for each in others
-        ),
-    )
+    limit = facts.workload.replicas - facts.workload.max_unavailable
+    spare = max(0, sum(_serving(each) for each in facts.serving) - limit)
+    patches = []
+    for each in others:
+        keep = max(0, _serving(each) - spare)
+        spare -= _serving(each) - keep
+        if keep < each.replicas:
+            change = guarded(each.target, {"spec": {"replicas": keep}})
+            patches.append(Patch(each.target, change, why="serve one revision before step 1"))
+    return Doing(messages.settles(facts.workload.target.name), tuple(patches))
+
+
+def _serving(revision: ReplicaSet) -> int:
+    """Count ready pods that stay: a shrink that the controller has not counted yet is taken as done."""
+    return min(revision.ready, revision.replicas)
 
 
 def rolled_out(facts: Facts) -> Outcome:
@@ -74,7 +76,4 @@ def rolled_out(facts: Facts) -> Outcome:
     )
     if complete:
         return DONE
-    text = messages.waits_for_workload(
-        workload.target.name, workload.updated, workload.available, workload.replicas
-    )
-    return Doing(f"{text} ({workload.stuck})" if workload.stuck else text)
+    return Doing(messages.waits_for_workload(workload.target.name, workload.stuck))

@@ -25,8 +25,9 @@ _NOTHING_ASKED = RolloutSpec(WorkloadRef("apps/v1", "Deployment", ""), Style.CAN
 def plan(snapshot: Snapshot) -> Plan:
     """Decide what to write, what to show, and when to look again."""
     made = _plan(snapshot)
-    if made.status.phase is Phase.NONE:
-        return made  # nothing has been decided of this Rollout yet, so no status is written
+    # A write to the Rollout itself makes a guarded status write beside it void; it comes with the next plan.
+    if any(isinstance(each, Patch) and each.target == snapshot.rollout.target for each in made.actions):
+        return replace(made, status=snapshot.rollout.status)
     return replace(made, status=replace(made.status, observed_generation=snapshot.rollout.generation))
 
 
@@ -68,13 +69,23 @@ def _behind_gate(facts: Facts) -> Plan:
     # The old template is back, or nothing serves that a release could protect.
     if facts.returning or facts.stable is None:
         return closing.take_back(facts)
+    # A release that has ended: all that can be left is its gate (or this view of it is old).
+    if facts.is_recorded and status.phase not in {Phase.PROGRESSING, Phase.TERMINATING, Phase.DISABLING}:
+        return _opened(facts)
     # A template that came past the webhook gets its own release id before anything is recorded of it.
     if facts.workload.gate and facts.workload.gate.release != facts.release:
         outcome = holding.hold(facts)
         return Plan(status, outcome.actions if outcome else ())
     if status.phase is not Phase.PROGRESSING or not facts.is_recorded or status.reason is Reason.CANCELLING:
         return advancing.start(facts)
+    if facts.out:
+        return closing.accept(facts)
     return closing.let_out(facts) if status.reason is Reason.FINALISING else advancing.advance(facts)
+
+
+def _opened(facts: Facts) -> Plan:
+    outcome = holding.open_gate(facts)
+    return Plan(facts.rollout.status, outcome.actions if outcome else ())
 
 
 def _without_gate(facts: Facts) -> Plan:
@@ -85,6 +96,8 @@ def _without_gate(facts: Facts) -> Plan:
         return closing.take_back(facts)
     if status.reason is Reason.FINALISING:
         return closing.let_out(facts)
+    if facts.out:
+        return closing.accept(facts)
     # Somebody opened the gate behind our back: what was held stays held, and a new template is a new release.
     return advancing.advance(facts) if facts.is_recorded else advancing.start(facts)
 

@@ -22,15 +22,17 @@ def needed(facts: Facts, step: Step) -> int:
 
 
 def grow(facts: Facts, step: Step) -> Outcome:
-    """Create the canary Deployment, or raise it to the step's size."""
+    """Create the canary Deployment, or raise it to the step's size.
+
+    It is created without pods and raised by a guarded write: a creation that arrives late, from a
+    reconciler that no longer leads, must not run a version that was taken back meanwhile.
+    """
     name, total = facts.canary_name, wanted(facts, step)
     if facts.canary is None:
         if name in facts.snapshot.deployments:
             return Doing(messages.not_ours("Deployment", name), blocked=True)
         patch = facts.spec.pod_template_patch
-        manifest = manifests.canary_deployment(
-            facts.workload.manifest, facts.release, total, patch, facts.owner
-        )
+        manifest = manifests.canary_deployment(facts.workload.manifest, facts.release, patch, facts.owner)
         return Doing(
             f"creates Deployment {name}", (Create(manifest, why="run the new version beside the stable one"),)
         )
@@ -50,7 +52,7 @@ def available(facts: Facts, step: Step) -> Outcome:
     if have >= need:
         return DONE
     stuck = canary.stuck if canary else None
-    return Doing(messages.waits_for_pods(have, need, facts.canary_name, stuck))
+    return Doing(messages.waits_for_pods(need, facts.canary_name, stuck))
 
 
 def shrink(facts: Facts, step: Step) -> Outcome:

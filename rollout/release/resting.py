@@ -27,8 +27,7 @@ def rest(facts: Facts) -> Plan:
 def _escaped(facts: Facts) -> Plan:
     """Deal with a new template that nobody held: hold it now if old pods still serve, else accept it."""
     name = facts.workload.target.name
-    old = [each for each in facts.serving if each.digest != facts.workload.digest]
-    if not old or facts.workload.recreates or facts.workload.replicas == 0:
+    if facts.out or not facts.serving or facts.workload.recreates:
         accepted = Event(
             "ReleasedUncontrolled", messages.released_uncontrolled(name), key=facts.release, warning=True
         )

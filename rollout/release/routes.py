@@ -59,17 +59,21 @@ def restrict(facts: Facts, ref: TrafficRoutingRef, limit: Routing) -> Outcome:
 
 
 def route(facts: Facts, ref: TrafficRoutingRef, routing: Routing) -> Outcome:
-    """Write a routing, see it written, and give the data plane its grace."""
+    """Write a routing, see it written, and give the data plane its grace.
+
+    The canary Ingress is created without traffic and raised by a guarded write: a creation that arrives
+    late must not send requests to a canary that is gone.
+    """
     if ref.ingress_name is None:
         return DONE
     canary = owned_canary(facts.snapshot, ref)
     if canary is None:
         if not routing.reaches_canary:
             return DONE
-        manifest = _render(facts, ref, routing)
+        manifest = _render(facts, ref, ALL_STABLE)
         return Doing(
             f"creates Ingress {manifest['metadata']['name']}",
-            (Create(manifest, why=f"send {routing.weight} % to the canary"),),
+            (Create(manifest, why="carry the canary's share, none yet"),),
         )
     if canary.deleting:
         return Doing(messages.waits_for_removal("Ingress", canary.target.name))
@@ -129,7 +133,7 @@ def owned_canary(snapshot: Snapshot, ref: TrafficRoutingRef) -> Ingress | None:
 
 
 def _within(live: Routing, limit: Routing) -> bool:
-    return live.weight <= limit.weight
+    return live.weight <= limit.weight and set(live.matches) <= set(limit.matches)
 
 
 def _render(facts: Facts, ref: TrafficRoutingRef, routing: Routing) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from rollout.release.facts import Facts, guarded
 from rollout.release.outcome import DONE, Doing, Outcome, together
 from rollout.snapshot import Service, Snapshot
 from rollout.spec import TrafficRoutingRef
+from rollout.wire import JsonObject
 
 
 def suitable(facts: Facts, routing: TrafficRoutingRef) -> Outcome:
@@ -13,17 +14,23 @@ def suitable(facts: Facts, routing: TrafficRoutingRef) -> Outcome:
     service = facts.snapshot.services.get(routing.service)
     if service is None or service.deleting:
         return Doing(messages.service_missing(routing.service), blocked=True)
-    spec = service.manifest["spec"]
-    if spec.get("type") == "ExternalName":
-        return Doing(messages.service_unsuitable(routing.service, "its type is ExternalName"), blocked=True)
-    if spec.get("clusterIP") == "None":
-        return Doing(messages.service_unsuitable(routing.service, "it is headless"), blocked=True)
-    if not spec.get("selector"):
-        return Doing(messages.service_unsuitable(routing.service, "it has no selector"), blocked=True)
+    if reason := _unselective(service.manifest["spec"]):
+        return Doing(messages.service_unsuitable(routing.service, reason), blocked=True)
+    if service.pinned_by not in {None, facts.rollout.target.name}:
+        return Doing(messages.pinned_elsewhere(routing.service, str(service.pinned_by)), blocked=True)
     canary = facts.snapshot.services.get(routing.service + names.CANARY_SUFFIX)
     if canary and not canary.owned:
         return Doing(messages.not_ours("Service", canary.target.name), blocked=True)
     return DONE
+
+
+def _unselective(spec: JsonObject) -> str | None:
+    """Say why a Service cannot be made to select one revision."""
+    if spec.get("type") == "ExternalName":
+        return "its type is ExternalName"
+    if spec.get("clusterIP") == "None":
+        return "it is headless"
+    return None if spec.get("selector") else "it has no selector"
 
 
 def pin(facts: Facts, routing: TrafficRoutingRef) -> Outcome:
@@ -45,9 +52,9 @@ def pin(facts: Facts, routing: TrafficRoutingRef) -> Outcome:
         change = {"spec": {"selector": {names.POD_TEMPLATE_HASH: stable.hash}}}
         patch = Patch(target, guarded(target, change), why="the webhook did not set the pinned selector")
         return Doing(f"pins Service {target.name} to revision {stable.hash}", (patch,))
-    have, need = facts.ready_behind(target.name, stable), stable.ready
-    if have < need or (need == 0 and facts.workload.replicas > 0):
-        return Doing(messages.waits_for_endpoints(target.name, have, max(need, 1)))
+    # A stable side of which nothing is ready has nothing to keep: the release may be its cure.
+    if facts.ready_behind(target.name, stable) < stable.ready:
+        return Doing(messages.waits_for_endpoints(target.name, stable.ready))
     return DONE
 
 
@@ -66,7 +73,7 @@ def widen(snapshot: Snapshot, service: Service) -> Outcome:
     own = snapshot.ready_pods.get(target.name, frozenset())
     canary = snapshot.ready_pods.get(target.name + names.CANARY_SUFFIX, frozenset())
     if canary - own:
-        return Doing(messages.waits_for_endpoints(target.name, len(canary & own), len(canary)))
+        return Doing(messages.waits_for_endpoints(target.name, len(canary)))
     return DONE
 
 
@@ -88,9 +95,8 @@ def provide_canary(facts: Facts, routing: TrafficRoutingRef, need: int) -> Outco
         change = {"spec": {"selector": manifest["spec"]["selector"]}}
         patch = Patch(service.target, guarded(service.target, change), why="follow the canary's revision")
         return Doing(f"points Service {name} to revision {revision.hash}", (patch,))
-    have = facts.ready_behind(name, revision)
-    if have < need:
-        return Doing(messages.waits_for_endpoints(name, have, need))
+    if facts.ready_behind(name, revision) < need:
+        return Doing(messages.waits_for_endpoints(name, need))
     return DONE
 
 
