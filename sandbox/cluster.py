@@ -205,7 +205,7 @@ class Cluster:
             traefik = Path(sys.executable).parent / "traefik"
             url = self.addresses.data_plane
             program = self._program(data_plane.specification(traefik, self.kubeconfig, url))
-            self._stack.push_async_callback(program.stop)
+            self._stack.push_async_callback(program.kill)
             await program.start()
             self._data_plane = DataPlane(program, url)
         await self._data_plane.ready()
@@ -232,7 +232,8 @@ class Cluster:
     async def _start_programs(self, stack: contextlib.AsyncExitStack, *specifications: Specification) -> None:
         for specification in specifications:
             program = self._program(specification)
-            stack.push_async_callback(program.stop)
+            # Nothing of it is kept, so that ending it in order would be time for nothing.
+            stack.push_async_callback(program.kill)
             await program.start()
 
     def _program(self, specification: Specification) -> Program:

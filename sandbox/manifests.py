@@ -48,10 +48,20 @@ def service(name: str = NAME, selector: str = NAME) -> JsonObject:
 
 
 def ingress(
-    name: str = NAME, service_name: str = NAME, host: str = HOST, canary_weight: int | None = None
+    name: str = NAME,
+    service_name: str = NAME,
+    host: str = HOST,
+    *,
+    canary_weight: int | None = None,
+    retries: bool = True,
 ) -> JsonObject:
-    """Return an Ingress with a class annotation; with a weight, the canary's Ingress beside it."""
+    """Return an Ingress with a class annotation; with a weight, the canary's Ingress beside it.
+
+    Without retries, a request that meets an ended pod is lost: for tests that count.
+    """
     annotations = {"kubernetes.io/ingress.class": "nginx"}
+    if not retries:
+        annotations["nginx.ingress.kubernetes.io/proxy-next-upstream"] = "off"
     if canary_weight is not None:
         annotations["nginx.ingress.kubernetes.io/canary"] = "true"
         annotations["nginx.ingress.kubernetes.io/canary-weight"] = str(canary_weight)

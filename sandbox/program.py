@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-_STOP_TIMEOUT = 10.0
-"""Seconds between SIGTERM and SIGKILL; the slowest (the API server) needs about one."""
+_STOP_TIMEOUT = 2.0
+"""Seconds between SIGTERM and SIGKILL. An API server with open watches would take a minute."""
 
 _TAIL = 4000
 """Characters of a log that an error shows: about forty lines."""

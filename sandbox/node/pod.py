@@ -93,13 +93,13 @@ class PodWorker:
         containers = [*self._pod["spec"].get("initContainers", ()), *self._pod["spec"]["containers"]]
         isolated = any(self._is_command(container) for container in containers)
         self._address = self._host.pool.take(isolated=isolated)
-        self._changed.set()
         async with contextlib.AsyncExitStack() as stack:
             network: PodNetwork | None = None
             if isolated:
                 network = await self._connect()
                 stack.push_async_callback(network.close)
-            await self._fill_volumes()
+            # Demo programs read no token: a hundred of them are spared a hundred requests for one.
+            await self._fill_volumes(projected=isolated)
             sandbox = self._sandbox(network)
             for specification in self._pod["spec"].get("initContainers", ()):
                 self._initial.append(await self._container(specification, sandbox))
@@ -108,8 +108,8 @@ class PodWorker:
             self._initialized = True
             specifications = self._pod["spec"]["containers"]
             self._containers = [await self._container(each, sandbox) for each in specifications]
-            refreshing = asyncio.create_task(self._refresh_volumes())
-            stack.push_async_callback(_cancel, refreshing)
+            if isolated:
+                stack.push_async_callback(_cancel, asyncio.create_task(self._refresh_volumes()))
             async with asyncio.TaskGroup() as group:
                 for container in self._containers:
                     group.create_task(container.live())
@@ -172,11 +172,10 @@ class PodWorker:
                 found[(resource, name)] = {key: value.decode() for key, value in data.items()}
         return found
 
-    async def _fill_volumes(self) -> None:
+    async def _fill_volumes(self, *, projected: bool) -> None:
         while True:
             try:
-                await self._volumes.fill()
-                self._waiting = Waiting("ContainerCreating")
+                await self._volumes.fill(projected=projected)
             except (VolumeError, ApiError) as error:
                 self._waiting = Waiting("ContainerCreating", str(error))
                 self._changed.set()

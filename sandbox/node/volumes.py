@@ -39,9 +39,11 @@ class Volumes:
     def _namespace(self) -> str:
         return str(self._pod["metadata"]["namespace"])
 
-    async def fill(self) -> None:
+    async def fill(self, *, projected: bool = True) -> None:
         """Write every volume's present content; called again, it replaces what changed."""
         for volume in self._pod["spec"].get("volumes", ()):
+            if "projected" in volume and not projected:
+                continue
             files = await self._content(volume)
             if files is not None:
                 _write(self._directory / volume["name"], files)

@@ -1,13 +1,333 @@
 """The sandbox behaves like a real cluster in everything the product relies on."""
 
+import asyncio
+from typing import Any
+
+import aiohttp
+
 from sandbox import manifests
 from sandbox.cluster import Cluster
+from sandbox.data_plane import DataPlane
+from sandbox.names import JsonObject
+
+_WHO_AM_I = """\
+import json, os, ssl, urllib.request
+mount = "/var/run/secrets/kubernetes.io/serviceaccount/"
+url = f"https://{os.environ['KUBERNETES_SERVICE_HOST']}:{os.environ['KUBERNETES_SERVICE_PORT']}"
+review = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
+request = urllib.request.Request(
+    f"{url}/apis/authentication.k8s.io/v1/selfsubjectreviews",
+    json.dumps(review).encode(),
+    {"Authorization": "Bearer " + open(mount + "token").read(), "Content-Type": "application/json"},
+)
+tls = ssl.create_default_context(cafile=mount + "ca.crt")
+answer = json.load(urllib.request.urlopen(request, context=tls, timeout=10))
+print(answer["status"]["userInfo"]["username"], open(mount + "namespace").read(), os.environ["WHERE"])
+"""
+
+
+def _ready(pod: JsonObject) -> bool:
+    conditions = {each["type"]: each["status"] for each in pod["status"].get("conditions", ())}
+    return conditions.get("Ready") == "True"
+
+
+def _pod(name: str, **container: Any) -> JsonObject:
+    specification = {"name": "main", "image": manifests.STABLE_IMAGE, **container}
+    return {"metadata": {"name": name, "labels": {"app": name}}, "spec": {"containers": [specification]}}
+
+
+def _waiting_for(reason: str) -> Any:
+    def decide(pod: JsonObject) -> bool:
+        states = [each["state"] for each in pod["status"].get("containerStatuses", ())]
+        return any(state.get("waiting", {}).get("reason") == reason for state in states)
+
+    return decide
+
+
+def _endpoints(ready: int, terminating: int = 0) -> Any:
+    def decide(found: JsonObject) -> bool:
+        conditions = [each["conditions"] for each in found.get("endpoints") or ()]
+        counts = [sum(bool(each.get(key)) for each in conditions) for key in ("ready", "terminating")]
+        return counts == [ready, terminating]
+
+    return decide
+
+
+def _url(pod: JsonObject) -> str:
+    return f"http://{pod['status']['podIP']}:{manifests.PORT}/"
+
+
+async def _slice_name(cluster: Cluster, namespace: str, service: str) -> str:
+    async with cluster.record("endpointslices", namespace) as slices:
+        event = await slices.wait_for(
+            lambda event: event.object["metadata"]["labels"].get("kubernetes.io/service-name") == service
+        )
+    return str(event.object["metadata"]["name"])
 
 
 async def test_five_replicas_become_available(cluster: Cluster, namespace: str) -> None:
-    """A Deployment of demo pods becomes available within seconds and fills its EndpointSlice."""
-    await cluster.create("deployments", namespace, manifests.deployment())
+    """A Deployment of demo pods becomes available and fills its Service's EndpointSlice."""
+    await cluster.create("services", namespace, manifests.service())
 
+    await cluster.create("deployments", namespace, manifests.deployment())
     found = await cluster.wait_for("deployments", namespace, "echoserver", manifests.available(5), seconds=20)
+    name = await _slice_name(cluster, namespace, "echoserver")
+    await cluster.wait_for("endpointslices", namespace, name, _endpoints(5))
 
     assert found["status"]["updatedReplicas"] == 5
+
+
+async def test_canary_weight_splits_requests_exactly(
+    cluster: Cluster, namespace: str, data_plane: DataPlane
+) -> None:
+    """The data plane sends exactly a canary Ingress's weight to the canary's pods, and spreads the rest."""
+    for name, image, replicas in (
+        ("echoserver", manifests.STABLE_IMAGE, 5),
+        ("echoserver-canary", manifests.CANARY_IMAGE, 1),
+    ):
+        await cluster.create("deployments", namespace, manifests.deployment(name, image, replicas))
+        await cluster.create("services", namespace, manifests.service(name, name))
+    for name, replicas in (("echoserver", 5), ("echoserver-canary", 1)):
+        await cluster.wait_for("deployments", namespace, name, manifests.available(replicas))
+    await cluster.create("ingresses", namespace, manifests.ingress())
+    await data_plane.wait_for(manifests.HOST, manifests.STABLE_IMAGE)
+    canary = manifests.ingress("echoserver-canary", "echoserver-canary", canary_weight=20)
+    await cluster.create("ingresses", namespace, canary)
+    await data_plane.wait_for(manifests.HOST, manifests.CANARY_IMAGE)
+
+    traffic = await data_plane.send(manifests.HOST, 500)
+
+    assert traffic.lost == 0
+    assert traffic.by_image == {manifests.STABLE_IMAGE: 400, manifests.CANARY_IMAGE: 100}
+    stable = [count for count in traffic.by_pod.values() if count < 100]
+    assert len(stable) == 5
+    assert max(stable) - min(stable) <= 2
+
+
+async def test_image_that_does_not_exist_is_reported(cluster: Cluster, namespace: str) -> None:
+    """A pod with an unpullable image is reported as a kubelet reports it, and never ready."""
+    image = f"{manifests.CANARY_IMAGE}-unpullable"
+
+    await cluster.create("pods", namespace, _pod("broken", image=image))
+    pod = await cluster.wait_for("pods", namespace, "broken", _waiting_for("ImagePullBackOff"))
+
+    assert pod["status"]["phase"] == "Pending"
+    assert not _ready(pod)
+
+
+async def test_crashing_image_is_backed_off_and_counted(cluster: Cluster, namespace: str) -> None:
+    """A pod whose process ends with an error is restarted, backed off, and its restarts are counted."""
+    image = f"{manifests.CANARY_IMAGE}-crashing"
+
+    await cluster.create("pods", namespace, _pod("broken", image=image))
+    pod = await cluster.wait_for("pods", namespace, "broken", _waiting_for("CrashLoopBackOff"))
+
+    (status,) = pod["status"]["containerStatuses"]
+    assert status["restartCount"] >= 1
+    assert status["lastState"]["terminated"]["exitCode"] == 1
+
+
+async def test_unready_image_runs_and_is_never_ready(cluster: Cluster, namespace: str) -> None:
+    """A pod of an unready image runs; a ready one created after it overtakes it."""
+    await cluster.create("pods", namespace, _pod("late", image=f"{manifests.CANARY_IMAGE}-unready"))
+    await cluster.wait_for("pods", namespace, "late", lambda pod: pod["status"].get("phase") == "Running")
+    await cluster.create("pods", namespace, _pod("good"))
+    await cluster.wait_for("pods", namespace, "good", _ready)
+
+    late = await cluster.get("pods", namespace, "late")
+
+    assert late is not None
+    assert not _ready(late)
+
+
+async def test_readiness_probe_decides_readiness(cluster: Cluster, namespace: str) -> None:
+    """A pod whose HTTP readiness probe gets errors is not ready though it answers."""
+    probe = {"httpGet": {"path": "/", "port": 8080}, "periodSeconds": 1}
+    good = _pod("good", readinessProbe=probe)
+    bad = _pod("bad", image=f"{manifests.CANARY_IMAGE}-failing", readinessProbe=probe)
+
+    await cluster.create("pods", namespace, bad)
+    await cluster.create("pods", namespace, good)
+    await cluster.wait_for("pods", namespace, "good", _ready)
+    found = await cluster.get("pods", namespace, "bad")
+
+    assert found is not None
+    assert not _ready(found)
+
+
+async def test_liveness_probe_restarts_the_container(cluster: Cluster, namespace: str) -> None:
+    """A container whose liveness probe fails is ended and started again."""
+    probe = {"exec": {"command": ["false"]}, "periodSeconds": 1, "failureThreshold": 1}
+
+    await cluster.create("pods", namespace, _pod("sick", livenessProbe=probe))
+
+    await cluster.wait_for(
+        "pods",
+        namespace,
+        "sick",
+        lambda pod: any(each["restartCount"] > 0 for each in pod["status"].get("containerStatuses", ())),
+    )
+
+
+async def test_pod_with_pre_stop_hook_serves_while_terminating(cluster: Cluster, namespace: str) -> None:
+    """Endpoints go when a pod is being deleted, while its process still answers until the hook is over."""
+    await cluster.create("services", namespace, manifests.service())
+    await cluster.create("deployments", namespace, manifests.deployment(replicas=1, pre_stop_seconds=3))
+    await cluster.wait_for("deployments", namespace, "echoserver", manifests.available(1))
+    name = await _slice_name(cluster, namespace, "echoserver")
+    (pod,) = await cluster.list("pods", namespace)
+
+    await cluster.delete("pods", namespace, pod["metadata"]["name"])
+    await cluster.wait_for("endpointslices", namespace, name, _endpoints(1, terminating=1))
+    async with aiohttp.ClientSession() as session, session.get(_url(pod)) as response:
+        answer = await response.json()
+    await cluster.wait_gone("pods", namespace, pod["metadata"]["name"])
+
+    assert answer["pod"] == pod["metadata"]["name"]
+
+
+async def test_native_update_with_pre_stop_hook_loses_nothing(
+    cluster: Cluster, namespace: str, data_plane: DataPlane
+) -> None:
+    """With a preStop hook longer than the data plane's delay, a rolling update loses no request."""
+    lost = await _lost_in_update(cluster, namespace, data_plane, manifests.deployment(pre_stop_seconds=3))
+
+    assert lost == 0
+
+
+async def test_native_update_without_pre_stop_hook_loses_requests(
+    cluster: Cluster, namespace: str, data_plane: DataPlane
+) -> None:
+    """The meter sees loss: pods that end at once are still routed to for a moment."""
+    lost = await _lost_in_update(cluster, namespace, data_plane, manifests.deployment())
+
+    assert lost > 0
+
+
+async def _lost_in_update(
+    cluster: Cluster, namespace: str, data_plane: DataPlane, deployment: JsonObject
+) -> int:
+    host = f"{namespace}.example.com"
+    await cluster.create("services", namespace, manifests.service())
+    await cluster.create("ingresses", namespace, manifests.ingress(host=host, retries=False))
+    await cluster.create("deployments", namespace, deployment)
+    await cluster.wait_for("deployments", namespace, "echoserver", manifests.available(5))
+    await data_plane.wait_for(host, manifests.STABLE_IMAGE)
+    image = f"echoserver={manifests.CANARY_IMAGE}"
+    async with data_plane.load(host, rate=200) as traffic:
+        await cluster.kubectl("-n", namespace, "set", "image", "deployment/echoserver", image)
+        await cluster.wait_for("deployments", namespace, "echoserver", manifests.available(5))
+        await data_plane.wait_for(host, manifests.CANARY_IMAGE)
+    return traffic.lost
+
+
+async def test_job_of_a_real_command_completes(cluster: Cluster, namespace: str) -> None:
+    """A Job's pod runs its command to the end, and the Job is complete."""
+    container = {
+        "name": "main",
+        "image": "example.com/anything:1",
+        "command": ["sh", "-c", "echo done > /out/x"],
+    }
+    mounted = {**container, "volumeMounts": [{"name": "out", "mountPath": "/out"}]}
+    specification = {
+        "restartPolicy": "Never",
+        "containers": [mounted],
+        "volumes": [{"name": "out", "emptyDir": {}}],
+    }
+    job = {"metadata": {"name": "once"}, "spec": {"template": {"spec": specification}}}
+
+    await cluster.create("jobs", namespace, job)
+    found = await cluster.wait_for("jobs", namespace, "once", lambda job: job["status"].get("succeeded") == 1)
+
+    assert "failed" not in found["status"]
+
+
+async def test_failing_job_fails(cluster: Cluster, namespace: str) -> None:
+    """A Job whose command ends with an error fails when its retries are used up."""
+    container = {"name": "main", "image": "example.com/anything:1", "command": ["sh", "-c", "exit 3"]}
+    specification = {"restartPolicy": "Never", "containers": [container]}
+    job = {"metadata": {"name": "once"}, "spec": {"backoffLimit": 0, "template": {"spec": specification}}}
+
+    await cluster.create("jobs", namespace, job)
+
+    await cluster.wait_for("jobs", namespace, "once", lambda job: job["status"].get("failed") == 1)
+
+
+async def test_own_image_has_a_working_token(cluster: Cluster, namespace: str) -> None:
+    """A process of the project's own image reaches the API server as its pod's ServiceAccount."""
+    await cluster.create("serviceaccounts", namespace, {"metadata": {"name": "robot"}})
+    where = {"name": "WHERE", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}
+    pod = _pod("robot", image="registry.example.com/sluice:0.1.0", args=["-c", _WHO_AM_I], env=[where])
+    pod["spec"] |= {"serviceAccountName": "robot", "restartPolicy": "Never"}
+
+    await cluster.create("pods", namespace, pod)
+    found = await cluster.wait_for(
+        "pods", namespace, "robot", lambda pod: pod["status"].get("phase") in {"Succeeded", "Failed"}
+    )
+
+    expected = f"system:serviceaccount:{namespace}:robot {namespace} {found['status']['podIP']}"
+    assert cluster.container_log(namespace, "robot", "main").strip() == expected
+
+
+async def test_two_pods_may_listen_on_the_same_port(cluster: Cluster, namespace: str) -> None:
+    """Pods of real commands have a network of their own, and reach each other."""
+    arguments = ["-m", "http.server", "9443", "--directory", "/var/empty"]
+    probe = {"httpGet": {"port": "https", "path": "/"}, "periodSeconds": 1}
+    container = {
+        "image": "sluice:0.1.0",
+        "args": arguments,
+        "ports": [{"name": "https", "containerPort": 9443}],
+        "readinessProbe": probe,
+        "volumeMounts": [{"name": "empty", "mountPath": "/var/empty"}],
+    }
+    for name in ("one", "two"):
+        pod = _pod(name, **container)
+        pod["spec"]["volumes"] = [{"name": "empty", "emptyDir": {}}]
+        await cluster.create("pods", namespace, pod)
+
+    await cluster.wait_for("pods", namespace, "one", _ready)
+    await cluster.wait_for("pods", namespace, "two", _ready)
+
+
+async def test_restarted_api_server_is_survived(cluster: Cluster, namespace: str) -> None:
+    """Watches go on over a restart of the API server, and pods become ready after it."""
+    async with cluster.record("pods", namespace) as pods:
+        await cluster.restart("kube-apiserver")
+        await cluster.create("pods", namespace, _pod("after"))
+        await pods.wait_for(lambda event: _ready(event.object))
+
+
+async def test_killed_process_is_started_again(cluster: Cluster, namespace: str) -> None:
+    """Every demo container is a process of its own: killed, it is restarted alone."""
+    await cluster.create("pods", namespace, _pod("victim"))
+    await cluster.wait_for("pods", namespace, "victim", _ready)
+
+    await cluster.run("pkill", "--signal", "KILL", "--full", f'"pod": "victim", "namespace": "{namespace}"')
+
+    def restarted(pod: JsonObject) -> bool:
+        return pod["status"]["containerStatuses"][0]["restartCount"] == 1 and _ready(pod)
+
+    await cluster.wait_for("pods", namespace, "victim", restarted)
+
+
+async def test_record_holds_every_event(cluster: Cluster, namespace: str) -> None:
+    """A record is complete at its end, without waiting for a particular event."""
+    await cluster.create("configmaps", namespace, {"metadata": {"name": "counter"}, "data": {"n": "0"}})
+
+    async with cluster.record("configmaps", namespace, "counter") as record:
+        for number in range(1, 21):
+            await cluster.patch("configmaps", namespace, "counter", {"data": {"n": str(number)}})
+        await cluster.delete("configmaps", namespace, "counter")
+
+    assert [each["data"]["n"] for each in record.objects] == [*map(str, range(21)), "20"]
+    assert record.events[-1].type == "DELETED"
+
+
+async def test_helm_installs_and_runs_hooks(cluster: Cluster, namespace: str) -> None:
+    """The real Helm speaks to the cluster."""
+    found, versions = await asyncio.gather(
+        cluster.helm("list", "-n", namespace, "-o", "json"), cluster.kubectl("version", "-o", "json")
+    )
+
+    assert found.stdout.strip() == "[]"
+    assert '"gitVersion": "v1.36.3"' in versions.stdout
