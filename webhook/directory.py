@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Protocol
 
 from kube.cache import Cache
-from kube.client import Client
-from kube.resources import ROLLOUTS, TRAFFIC_ROUTINGS
+from kube.client import Listing
+from kube.resources import ROLLOUTS, TRAFFIC_ROUTINGS, Resource
 from rollout import names
 from rollout.gate import Governor, governor_of, refers_to
 from rollout.wire import JsonObject
@@ -42,11 +42,19 @@ class Directory(Protocol):
         ...
 
 
+class Lister(Protocol):
+    """What the live read needs of a ``kube.client.Client``."""
+
+    async def list(self, resource: Resource, *, namespace: str | None = None) -> Listing:
+        """List a namespace's objects of one kind; raises KubeError."""
+        ...
+
+
 class CachedDirectory:
     """The directory over two watch caches and one client."""
 
     def __init__(
-        self, rollouts: Cache[dict[str, Any]], traffic_routings: Cache[dict[str, Any]], client: Client
+        self, rollouts: Cache[dict[str, Any]], traffic_routings: Cache[dict[str, Any]], client: Lister
     ) -> None:
         self._rollouts = rollouts
         self._traffic_routings = traffic_routings

@@ -41,12 +41,14 @@ class Endpoints:
         rules: Rules,
         clock: Clock,
         log: Log,
+        live_read_seconds: float = LIVE_READ_SECONDS,
     ) -> None:
         self._directory = directory
         self._policy = policy
         self._rules = rules
         self._clock = clock
         self._log = log
+        self._live_read_seconds = live_read_seconds
 
     def by_path(self) -> Mapping[str, Endpoint]:
         """Return every endpoint under the path that the webhook configurations name."""
@@ -103,7 +105,7 @@ class Endpoints:
         return conversion.answer(body)
 
     async def _read_governors(self, request: Request[Deployment]) -> Sequence[Governor]:
-        async with asyncio.timeout(LIVE_READ_SECONDS):
+        async with asyncio.timeout(self._live_read_seconds):
             return await self._directory.read_governors(request.namespace, request.name)
 
     def _answer(self, request: Request[Any], verdict: Verdict) -> tuple[bytes, str]:
