@@ -3,7 +3,11 @@
 from typing import Any
 
 import pytest
-from rendered_chart import RenderError, pod_templates, render, the
+from rendered_chart import NAMESPACE, RenderError, pod_templates, render, the
+
+from reconciler.settings import ReconcilerSettings
+from runtime.settings import load
+from webhook.settings import WebhookSettings
 
 PROCESSES = ("webhook", "reconciler")
 
@@ -189,3 +193,30 @@ def test_a_user_decides_where_a_process_runs(process: str) -> None:
     assert spec["imagePullSecrets"] == [{"name": "pull"}]
     assert spec["containers"][0]["image"] == f"registry.example.com/sluice@{digest}"
     assert spec["containers"][0]["args"][-1] == "--log-format=text"
+
+
+def test_approver_groups_reach_the_webhook() -> None:
+    """Groups are passed as one flag; without any, no flag limits who may approve."""
+    limited = the("Deployment", "sluice-webhook", {"webhook": {"approverGroups": ["release team", "sre"]}})
+    [free] = the("Deployment", "sluice-webhook")["spec"]["template"]["spec"]["containers"]
+
+    [container] = limited["spec"]["template"]["spec"]["containers"]
+    assert "--approver-groups=release team,sre" in container["args"]
+    assert not [flag for flag in free["args"] if flag.startswith("--approver-groups")]
+
+
+@pytest.mark.parametrize(
+    ("process", "settings"), [("webhook", WebhookSettings), ("reconciler", ReconcilerSettings)]
+)
+def test_a_process_understands_the_flags_it_is_started_with(
+    process: str, settings: type[WebhookSettings | ReconcilerSettings]
+) -> None:
+    """The chart and the process's own settings agree about every flag and the form of its value."""
+    values = {"webhook": {"approverGroups": ["sre"]}}
+    [container] = the("Deployment", f"sluice-{process}", values)["spec"]["template"]["spec"]["containers"]
+    arguments = [argument.replace("$(POD_NAMESPACE)", NAMESPACE) for argument in container["args"]]
+
+    loaded = load(settings, arguments, {}, process)
+
+    assert loaded.namespace == NAMESPACE
+    assert loaded.http_port == 8080
