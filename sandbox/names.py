@@ -16,6 +16,9 @@ RUN_DIRECTORY = "/run/sluice"
 INSIDE_VARIABLE = "SLUICE_SANDBOX_INSIDE"
 """Set in the environment of every process inside the private namespaces."""
 
+INIT_VARIABLE = "SLUICE_SANDBOX_INIT"
+"""Set beside it: the id that the namespaces' process 1 has outside, by which another shell can enter them."""
+
 READY_AFTER = "sandbox.sluice.dev/ready-after"
 """Pod annotation: seconds until the pod's demo containers listen."""
 

@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from sandbox.names import INSIDE_VARIABLE, RUN_DIRECTORY, Addresses
+from sandbox.names import INIT_VARIABLE, INSIDE_VARIABLE, RUN_DIRECTORY, Addresses
 
 _CLONE_NEWNS = 0x00020000
 _CLONE_NEWUSER = 0x10000000
@@ -83,8 +83,10 @@ def _init(command: Sequence[str]) -> NoReturn:
     status = 1
     try:
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        # Of the outside's /proc, the last time that it can be seen.
+        number = str(Path("/proc/self").readlink())
         _prepare()
-        environment = {**os.environ, INSIDE_VARIABLE: "1"}
+        environment = {**os.environ, INSIDE_VARIABLE: "1", INIT_VARIABLE: number}
         child = os.posix_spawnp(command[0], list(command), environment, setsigmask=[])
         status = _supervise(child, lambda: _reap_any(child))
     except OSError as error:

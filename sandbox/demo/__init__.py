@@ -1,0 +1,1 @@
+"""The walkthrough, played on a real cluster for a person to watch, and compared cell by cell."""
