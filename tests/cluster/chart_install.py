@@ -1,0 +1,30 @@
+"""Install the chart into a cluster of a test's own: a cluster holds one install."""
+
+from pathlib import Path
+
+from sandbox.cluster import Cluster
+from sandbox.names import JsonObject
+
+CHART = str(Path(__file__).parents[2] / "charts" / "sluice")
+NAMESPACE = "kruise-rollout"
+PROCESSES = ("sluice-webhook", "sluice-reconciler")
+
+_AVAILABLE_SECONDS = 60
+"""Two processes start twice each; six seconds on two idle cores."""
+
+
+def fully_available(deployment: JsonObject) -> bool:
+    """Tell whether every replica is available in its present version, and no other is left."""
+    status = deployment.get("status", {})
+    return (
+        status.get("observedGeneration") == deployment["metadata"]["generation"]
+        and status.get("updatedReplicas") == status.get("availableReplicas") == deployment["spec"]["replicas"]
+        and not status.get("unavailableReplicas")
+    )
+
+
+async def install(cluster: Cluster, *flags: str) -> None:
+    """Install, and wait until both processes are available."""
+    await cluster.helm("install", "sluice", CHART, "-n", NAMESPACE, "--create-namespace", *flags)
+    for process in PROCESSES:
+        await cluster.wait_for("deployments", NAMESPACE, process, fully_available, _AVAILABLE_SECONDS)
