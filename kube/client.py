@@ -20,7 +20,7 @@ import aiohttp
 import msgspec
 from multidict import CIMultiDict
 
-from kube.errors import ConnectionFailed, KubeError, from_answer, from_transport
+from kube.errors import Conflict, ConnectionFailed, Invalid, KubeError, from_answer, from_transport
 from kube.login import Login
 from kube.resources import SELF_SUBJECT_REVIEWS, Ref, Resource
 from kube.wire import JsonObject, RawList, encode
@@ -128,12 +128,14 @@ class Client:
         user_agent: str,
         field_manager: str = "sluice",
         observer: RequestObserver = _unobserved,
+        request_seconds: float = REQUEST_TIMEOUT_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._login = login
         self._user_agent = user_agent
         self._field_manager = field_manager
         self._observer = observer
+        self._request_seconds = request_seconds
         self._clock = clock
         self._session: aiohttp.ClientSession | None = None
 
@@ -236,9 +238,13 @@ class Client:
             case _:
                 assert_never(change)
         path = ref.path(subresource)
-        return await self._object(
-            Request("PATCH", path, "patch", ref.resource.plural, query, body, content_type)
-        )
+        request = Request("PATCH", path, "patch", ref.resource.plural, query, body, content_type)
+        try:
+            return await self._object(request)
+        except Invalid as error:
+            if any(cause.field == "metadata.uid" for cause in error.details.causes):
+                raise _another_object(error) from error
+            raise
 
     async def replace(
         self, ref: Ref, body: Mapping[str, Any], *, subresource: str | None = None, dry_run: bool = False
@@ -289,7 +295,7 @@ class Client:
 
     async def send(self, request: Request) -> bytes:
         """Make one ordinary request and read the whole answer; raises KubeError for anything but success."""
-        limits = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_SECONDS, sock_connect=CONNECT_TIMEOUT_SECONDS)
+        limits = aiohttp.ClientTimeout(total=self._request_seconds, sock_connect=CONNECT_TIMEOUT_SECONDS)
         async with self._answer(request, limits) as (response, _):
             return await response.read()
 
@@ -364,6 +370,11 @@ class Client:
     def _write(self, *, dry_run: bool = False) -> dict[str, str]:
         query = {"fieldManager": self._field_manager}
         return query | {"dryRun": "All"} if dry_run else query
+
+
+def _another_object(error: Invalid) -> Conflict:
+    """Take "metadata.uid is immutable" for what it means: a namesake of the object that the patch was for."""
+    return Conflict(error.message, code=error.code, reason=error.reason, details=error.details)
 
 
 def _present(options: Mapping[str, Any]) -> dict[str, Any]:
