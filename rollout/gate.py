@@ -135,14 +135,16 @@ def decide(old: Deployment, new: Deployment, governors: Iterable[Governor]) -> D
         return Pass(None)  # its pods are going away; holding it would only be in the way
     if governor is None:
         return Stranded() if holder else Pass(None)
+    template = _new_template(old.spec, new.spec)
     if holder:
-        return _hold(old, new, governor, holder)
-    if not _starts_release(old, new):
+        return _hold(old, template, governor, holder)
+    if template is None and not rollout_ids(new.metadata) - rollout_ids(old.metadata):
         return Pass(governor)
     reason = _exemption(new.spec, governor)
     if reason:
         return Release(governor, reason)
-    return Close(governor, _release_of(old, new, governor))
+    starting = template if template is not None else _decoded(new.spec.template)
+    return Close(governor, _release_of(starting, old, governor))
 
 
 def annotations(decision: Decision, old: Deployment, new: Deployment) -> dict[str, str | None]:
@@ -239,9 +241,9 @@ def recreates(spec: Spec) -> bool:
     return _STRATEGY.decode(spec.strategy).type == "Recreate"
 
 
-def _hold(old: Deployment, new: Deployment, governor: Governor, holder: str) -> Hold:
-    if template_changes(old.spec, new.spec):
-        return Hold(governor, holder, _release_of(old, new, governor), starts=True)
+def _hold(old: Deployment, template: JsonObject | None, governor: Governor, holder: str) -> Hold:
+    if template is not None:
+        return Hold(governor, holder, _release_of(template, old, governor), starts=True)
     return Hold(governor, holder, (old.metadata.annotations or {}).get(names.RELEASE), starts=False)
 
 
@@ -255,13 +257,12 @@ def _exemption(new: Spec, governor: Governor) -> Reason | None:
     return Reason.NO_REPLICAS if new.replicas == 0 else None
 
 
-def _starts_release(old: Deployment, new: Deployment) -> bool:
-    return template_changes(old.spec, new.spec) or bool(rollout_ids(new.metadata) - rollout_ids(old.metadata))
-
-
-def template_changes(old: Spec, new: Spec) -> bool:
-    """Tell whether the update changes the revision. Equal bytes, the usual case, are not decoded."""
-    return old.template != new.template and not same_template(_decoded(old.template), _decoded(new.template))
+def _new_template(old: Spec, new: Spec) -> JsonObject | None:
+    """Return the new template if it is another revision. Equal bytes, the usual case, are not decoded."""
+    if old.template == new.template:
+        return None
+    template = _decoded(new.template)
+    return None if same_template(_decoded(old.template), template) else template
 
 
 def rollout_ids(metadata: Metadata) -> frozenset[str]:
@@ -273,8 +274,8 @@ def rollout_ids(metadata: Metadata) -> frozenset[str]:
     return frozenset(each for each in found if each)
 
 
-def _release_of(old: Deployment, new: Deployment, governor: Governor) -> str:
-    return release_id(governor.uid, template_digest(_decoded(new.spec.template)), old.metadata.generation)
+def _release_of(template: JsonObject, old: Deployment, governor: Governor) -> str:
+    return release_id(governor.uid, template_digest(template), old.metadata.generation)
 
 
 def _without_forgery(old: Metadata, new: Metadata) -> dict[str, str | None]:

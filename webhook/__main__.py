@@ -22,11 +22,10 @@ from kube.watch import Watch
 from rollout.validation import Rules
 from runtime.metrics import product_version
 from runtime.process import Process, load_or_exit, run
-from runtime.server import Server
 from webhook.directory import CachedDirectory, rollout_cache, traffic_routing_cache
 from webhook.endpoints import Endpoints
 from webhook.policy import Policy
-from webhook.server import application
+from webhook.server import FINISH_SECONDS, Listener, Reviewer, Traffic
 from webhook.settings import WebhookSettings
 
 _CLOSE_SECONDS = 5.0
@@ -48,9 +47,12 @@ async def start(settings: WebhookSettings, process: Process) -> None:
         process.clock,
         process.log,
     )
-    served = application(endpoints.by_path(), process.metrics.registry, process.clock, process.log)
-    server = Server(served, settings.bind_address, settings.port, certificates.ssl_context)
-    await process.start_server("webhook", server)
+    traffic = Traffic(process.metrics.registry)
+    reviewer = Reviewer(endpoints.by_path(), traffic, process.clock, process.log)
+    listener = Listener(reviewer, settings.bind_address, settings.port, certificates.ssl_context)
+    await listener.start()
+    process.on_stop("webhook", listener.stop, _CLOSE_SECONDS + FINISH_SECONDS)
+    process.log.info("Listening", server="webhook", port=listener.port)
 
 
 async def _client(settings: WebhookSettings, process: Process) -> Client:

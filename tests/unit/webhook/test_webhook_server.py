@@ -24,11 +24,10 @@ from rollout.gate import Governor
 from rollout.validation import Rules
 from runtime.clock import ManualClock
 from runtime.logs import Log
-from runtime.server import Server
 from tests.unit.webhook import reviews
 from tests.unit.webhook.reviews import LABEL, NOW, POLICY, deployment, governor
 from webhook.endpoints import LIVE_READ_SECONDS, Endpoints
-from webhook.server import MAX_BODY_BYTES, application
+from webhook.server import MAX_BODY_BYTES, Listener, Reviewer, Traffic
 
 Json = dict[str, Any]
 MUTATE = "/mutate/deployments"
@@ -117,7 +116,8 @@ async def webhook(
     present(context, new_serving(authority, frozenset({"127.0.0.1"}), datetime.now(UTC)))
     registry, clock, log = CollectorRegistry(), ManualClock(NOW), Log("webhook")
     endpoints = Endpoints(directory, POLICY, Rules(), clock, log, live_read_seconds)
-    server = Server(application(endpoints.by_path(), registry, clock, log), "127.0.0.1", 0, context)
+    reviewer = Reviewer(endpoints.by_path(), Traffic(registry), clock, log)
+    server = Listener(reviewer, "127.0.0.1", 0, context)
     await server.start()
     trust = ssl.create_default_context(cadata=pem(authority.certificate).decode())
     base = f"https://127.0.0.1:{server.port}"
