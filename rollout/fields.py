@@ -14,8 +14,8 @@ from rollout.spec import Amount
 MAX_INT32 = 2**31 - 1  # the API's integers are int32 where they are not statuses
 _PERCENT = re.compile(r"([+-]?[0-9]{1,10})%", re.ASCII)  # what Go's strconv.Atoi takes, within int32
 _WHOLE_PERCENT = 100
-_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", re.ASCII)  # RFC 1123 label
-_MAX_SUBDOMAIN = 253  # RFC 1123: length of a whole name
+_PART = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", re.ASCII)  # of a name, between dots
+_MAX_SUBDOMAIN = 253  # RFC 1123, as Kubernetes checks it: the length of the whole, not of its parts
 
 _Member = TypeVar("_Member", bound=Enum)
 
@@ -40,7 +40,7 @@ def whole(value: object) -> int | None:
 
 def is_object_name(value: str) -> bool:
     """Tell whether a name is safe to use for any object: an RFC 1123 subdomain."""
-    return len(value) <= _MAX_SUBDOMAIN and all(_LABEL.fullmatch(part) for part in value.split("."))
+    return len(value) <= _MAX_SUBDOMAIN and all(_PART.fullmatch(part) for part in value.split("."))
 
 
 class Field:

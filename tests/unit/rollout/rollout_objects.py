@@ -177,7 +177,7 @@ _KEYS = [
 @st.composite
 def hostile_objects(draw: st.DrawFn) -> Json:
     """Draw a good object in which some places have been replaced by anything."""
-    drawn = draw(objects)
+    drawn: Json = draw(objects)
     for _ in range(draw(st.integers(1, 4))):
         key = draw(st.sampled_from(["metadata", "spec", "spec", "status"]))
         drawn = drawn | {key: _spoilt(draw, drawn.get(key))}
@@ -185,11 +185,12 @@ def hostile_objects(draw: st.DrawFn) -> Json:
 
 
 def _spoilt(draw: st.DrawFn, value: Any) -> Any:
+    deeper = draw(st.integers(0, 9)) > 0
     match value:
-        case dict() if value and draw(st.integers(0, 9)):
+        case dict() if value and deeper:
             key = draw(st.sampled_from(sorted(value)))
             return value | {key: _spoilt(draw, value[key])}
-        case list() if value and draw(st.integers(0, 9)):
+        case list() if value and deeper:
             index = draw(st.integers(0, len(value) - 1))
             return [*value[:index], _spoilt(draw, value[index]), *value[index + 1 :]]
         case dict() if draw(st.booleans()):

@@ -55,13 +55,19 @@ def refused(obj: Json) -> list[str]:
 
 def test_the_walkthrough_is_read() -> None:
     """Weight, pods and a pause without a duration: a step that waits for approval."""
-    spec = read(beta({"steps": [{"traffic": "20%", "replicas": "20%", "pause": {}}], "trafficRoutings": [ROUTING]}))
+    spec = read(
+        beta({"steps": [{"traffic": "20%", "replicas": "20%", "pause": {}}], "trafficRoutings": [ROUTING]})
+    )
 
     assert spec == RolloutSpec(
         workload=WorkloadRef("apps/v1", "Deployment", "echoserver"),
         style=Style.CANARY,
         steps=(Step(Amount(20, percent=True), weight=20, pause_seconds=None),),
-        routings=(TrafficRoutingRef("echoserver", grace_seconds=3, ingress_name="echoserver", ingress_class="nginx"),),
+        routings=(
+            TrafficRoutingRef(
+                "echoserver", grace_seconds=3, ingress_name="echoserver", ingress_class="nginx"
+            ),
+        ),
     )
 
 
@@ -163,11 +169,17 @@ def test_two_different_traffic_routings_are_refused() -> None:
     obj = annotated(beta({"steps": [STEP], "trafficRoutingRef": "one"}), TRAFFIC_ROUTING="other")
 
     assert refused(obj) == [
-        'Spec.Strategy.Canary.TrafficRoutingRef: Invalid value: "one": '
-        f"trafficRoutingRef differs from annotation {names.TRAFFIC_ROUTING}"
+        (
+            'Spec.Strategy.Canary.TrafficRoutingRef: Invalid value: "one": '
+            f"trafficRoutingRef differs from annotation {names.TRAFFIC_ROUTING}"
+        )
     ]
 
 
+UNCONDITIONAL = "a match without conditions would send every request to the canary"
+THRESHOLD = (
+    'failureThreshold must be a number of pods, or a percentage with "0%" <= failureThreshold <= "100%"'
+)
 REPLICAS = 'replicas must be positive number, or a percentage with "0%" < canaryReplicas <= "100%"'
 TRAFFIC = 'traffic must be percentage with "0%" < traffic <= "100%" in canary strategy'
 
@@ -200,9 +212,13 @@ TRAFFIC = 'traffic must be percentage with "0%" < traffic <= "100%" in canary st
         (
             {"steps": [STEP | {"matches": [{"headers": []}]}]},
             "Steps[0].Matches[0]",
-            "a match without conditions would send every request to the canary",
+            UNCONDITIONAL,
         ),
-        ({"steps": [STEP | {"matches": [{"headers": [{"value": "x"}]}]}]}, "Steps[0].Matches[0].Headers[0].Name", "cannot be empty"),
+        (
+            {"steps": [STEP | {"matches": [{"headers": [{"value": "x"}]}]}]},
+            "Steps[0].Matches[0].Headers[0].Name",
+            "cannot be empty",
+        ),
         (
             {"steps": [STEP | {"matches": [{"path": {"type": "Glob"}}]}]},
             "Steps[0].Matches[0].Path.Type",
@@ -246,33 +262,54 @@ TRAFFIC = 'traffic must be percentage with "0%" < traffic <= "100%" in canary st
         (
             {"steps": [STEP], "failureThreshold": "200%"},
             "FailureThreshold",
-            'failureThreshold must be a number of pods, or a percentage with "0%" <= failureThreshold <= "100%"',
+            THRESHOLD,
         ),
-        ({"steps": [STEP], "patchPodTemplateMetadata": {"labels": {"a": 1}}}, "PatchPodTemplateMetadata.Labels.a", "must be a string"),
-        ({"steps": [STEP], "enableExtraWorkloadForCanary": "yes"}, "EnableExtraWorkloadForCanary", "must be true or false"),
+        (
+            {"steps": [STEP], "patchPodTemplateMetadata": {"labels": {"a": 1}}},
+            "PatchPodTemplateMetadata.Labels.a",
+            "must be a string",
+        ),
+        (
+            {"steps": [STEP], "enableExtraWorkloadForCanary": "yes"},
+            "EnableExtraWorkloadForCanary",
+            "must be true or false",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_mistake_is_named_where_it_is(canary: Json, path: str, message: str) -> None:
     """One mistake, one problem, with the path and the words that users know."""
     problems = parse(beta(canary))
 
     assert isinstance(problems, tuple)
-    assert [(problem.path, problem.message) for problem in problems] == [(f"Spec.Strategy.Canary.{path}", message)]
+    assert [(problem.path, problem.message) for problem in problems] == [
+        (f"Spec.Strategy.Canary.{path}", message)
+    ]
 
 
 @pytest.mark.parametrize(
     ("spec", "path", "message"),
     [
-        ({"strategy": {"canary": {"steps": [STEP]}}}, "Spec.ObjectRef.WorkloadRef", "WorkloadRef is required"),
+        (
+            {"strategy": {"canary": {"steps": [STEP]}}},
+            "Spec.ObjectRef.WorkloadRef",
+            "WorkloadRef is required",
+        ),
         (
             {"workloadRef": WORKLOAD | {"name": ""}, "strategy": {"canary": {"steps": [STEP]}}},
             "Spec.ObjectRef.WorkloadRef",
             "WorkloadRef must have apiVersion, kind and name",
         ),
-        ({"workloadRef": WORKLOAD, "strategy": {}}, "Spec.Strategy", "Canary and BlueGreen cannot both be empty"),
+        (
+            {"workloadRef": WORKLOAD, "strategy": {}},
+            "Spec.Strategy",
+            "Canary and BlueGreen cannot both be empty",
+        ),
         ({"workloadRef": WORKLOAD}, "Spec.Strategy", "Canary and BlueGreen cannot both be empty"),
         (
-            {"workloadRef": WORKLOAD, "strategy": {"canary": {"steps": [STEP]}, "blueGreen": {"steps": [STEP]}}},
+            {
+                "workloadRef": WORKLOAD,
+                "strategy": {"canary": {"steps": [STEP]}, "blueGreen": {"steps": [STEP]}},
+            },
             "Spec.Strategy",
             "Canary and BlueGreen cannot both be set",
         ),
@@ -281,9 +318,13 @@ def test_a_mistake_is_named_where_it_is(canary: Json, path: str, message: str) -
             "Spec.Strategy.BlueGreen.Steps[0].steps",
             'traffic must be percentage with "0%" <= traffic <= "100%" in blueGreen strategy',
         ),
-        ({"workloadRef": WORKLOAD, "strategy": {"canary": {"steps": [STEP]}}, "disabled": 1}, "Spec.Disabled", "must be true or false"),
+        (
+            {"workloadRef": WORKLOAD, "strategy": {"canary": {"steps": [STEP]}}, "disabled": 1},
+            "Spec.Disabled",
+            "must be true or false",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_mistake_above_the_plan_is_named(spec: Json, path: str, message: str) -> None:
     """The workload and the choice of a strategy."""
     problems = parse(beta() | {"spec": spec})
