@@ -234,7 +234,7 @@ _WAITING = ("Progressing", "StepPaused")
 
 
 def _split_differences(traffic: Traffic, count: int) -> Iterator[str]:
-    """Compare shares of requests; Traefik deals them out in turns, and a count may begin or end within one."""
+    """Compare shares of requests; Traefik deals in turns, and a count may begin or end within one."""
     canary = round(count * expectations.WEIGHT / 100)
     expected = {manifests.STABLE_IMAGE: count - canary, manifests.CANARY_IMAGE: canary}
     for image in sorted(expected.keys() | traffic.by_image.keys()):
