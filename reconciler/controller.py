@@ -19,9 +19,11 @@ from reconciler.reporting import Reporter
 from reconciler.world import World
 from rollout.observation import observe
 from rollout.release.plan import Plan, plan
+from rollout.snapshot import Snapshot
 from runtime.logs import Log
 
 Clock = Callable[[], datetime]
+Decide = Callable[[Snapshot], Plan]
 
 
 class Controller:
@@ -49,13 +51,13 @@ class Controller:
         for kind, cache in world.caches.items():
             cache.subscribe(partial(self._changed, kind))
 
-    async def work(self, workers: int) -> None:
+    async def work(self, workers: int, decide: Decide = plan) -> None:
         """Look at every Rollout once, then at each when something around it changes; ends by cancellation."""
         for key in self._world.rollouts.keys():  # noqa: SIM118  a Cache is no mapping
             self._queue.add(key)
         async with asyncio.TaskGroup() as group:
             for _ in range(workers):
-                group.create_task(self._worker())
+                group.create_task(self._worker(decide))
 
     def _changed(self, kind: str, key: Key, old: JsonObject | None, new: JsonObject | None) -> None:
         del key
@@ -64,23 +66,23 @@ class Controller:
                 for rollout in self._world.rollouts_near(kind, value):
                     self._queue.add(rollout)
 
-    async def _worker(self) -> None:
+    async def _worker(self, decide: Decide) -> None:
         try:
             while True:
                 async with self._queue.take() as key:
                     with self._seconds.time():
-                        await self._reconcile(key)
+                        await self._reconcile(key, decide)
         except QueueClosed:
             return
 
-    async def _reconcile(self, key: Key) -> None:
+    async def _reconcile(self, key: Key, decide: Decide) -> None:
         rollout = self._world.rollouts.get(key.namespace, key.name)
         if rollout is None:
             self._queue.forget(key)
             return
         log = self._log.bind(rollout=f"{key.namespace}/{key.name}")
         try:
-            made = plan(observe(rollout, self._world.around(rollout), self._clock()))
+            made = decide(observe(rollout, self._world.around(rollout), self._clock()))
             wrote = await self._executor.execute(rollout, made)
         except KubeError as error:
             self._outcomes.labels("refused").inc()

@@ -16,7 +16,7 @@ ROLLED_BACK = "The workload has been rolled back and the rollout process will be
 DISABLING = "Disabling rollout, release resources"
 DISABLED = "Rollout is disabled"
 TERMINATING = "rollout is in terminating"
-TERMINATED = "rollout is terminated"
+UNINSTALLED = "Sluice was uninstalled: changes of the workload are not held any more"
 
 
 def step_upgrade(step: int, steps: int) -> str:

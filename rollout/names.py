@@ -43,3 +43,9 @@ CANARY_SUFFIX = "-canary"
 
 KUBERNETES_SERVICE_NAME = "kubernetes.io/service-name"
 """Label on EndpointSlices: the Service they belong to."""
+
+# --- on our own installation ---------------------------------------------------------------------
+LEAVING_FINALIZER = "sluice.dev/leaving"
+"""Keeps what the reconciler needs alive until nothing of ours is left (docs/decisions/008)."""
+LEAVE = "sluice.dev/leave"
+"""On the Deployment ``sluice-reconciler``: ``requested`` asks it to leave, ``done`` says that it has."""

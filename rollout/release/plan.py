@@ -16,7 +16,7 @@ from rollout.snapshot import Deployment, RolloutObject, Snapshot
 from rollout.spec import Amount, RolloutSpec, Step, Style, WorkloadRef
 from rollout.status import Phase, Reason, Release, Status
 
-__all__ = ["Plan", "plan"]
+__all__ = ["Plan", "has_left", "leave", "plan"]
 
 # Stands for a spec that cannot be read while its Rollout is deleted: there is only clean-up to do.
 _NOTHING_ASKED = RolloutSpec(WorkloadRef("apps/v1", "Deployment", ""), Style.CANARY, (Step(Amount(1)),))
@@ -29,6 +29,30 @@ def plan(snapshot: Snapshot) -> Plan:
     if any(isinstance(each, Patch) and each.target == snapshot.rollout.target for each in made.actions):
         return replace(made, status=snapshot.rollout.status)
     return replace(made, status=replace(made.status, observed_generation=snapshot.rollout.generation))
+
+
+def leave(snapshot: Snapshot) -> Plan:
+    """Let go of the workload because we are being uninstalled; the Rollout stays, free of us."""
+    rollout, workload = snapshot.rollout, snapshot.workload
+    if rollout.deleting:
+        return plan(snapshot)
+    spec = rollout.spec if not isinstance(rollout.spec, tuple) else _NOTHING_ASKED
+    facts = Facts(snapshot, rollout, spec, workload) if workload and not workload.deleting else None
+    outcome = closing.withdraw(facts) if facts else closing.clear(snapshot, spec.routings)
+    if outcome is not DONE:
+        return Plan(rollout.status, outcome.actions, look_again_at=outcome.until)
+    if workload and workload.governed:
+        return Plan(rollout.status, (_label(workload, present=False),))
+    if names.ROLLOUT_FINALIZER not in rollout.finalizers:
+        return Plan(rollout.status)
+    # The status is told while the finalizer still says that this Rollout is not done with.
+    left = replace(rollout.status, phase=Phase.INITIAL, message=messages.UNINSTALLED, conditions=())
+    return Plan(left, (_finalizer(rollout, present=False),) if left == rollout.status else ())
+
+
+def has_left(snapshot: Snapshot) -> bool:
+    """Tell whether nothing of ours is left around a Rollout."""
+    return names.ROLLOUT_FINALIZER not in snapshot.rollout.finalizers and not leave(snapshot).actions
 
 
 def _plan(snapshot: Snapshot) -> Plan:  # noqa: PLR0911 - a guard a line, each with its why, reads best in one place

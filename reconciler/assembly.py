@@ -1,0 +1,143 @@
+"""The parts of a reconciler, opened in order and with warm caches."""
+
+import asyncio
+import os
+import socket
+from dataclasses import dataclass
+from functools import partial
+
+from kube.client import Client, Selector
+from kube.events import EventWriter
+from kube.lease import Election
+from kube.login import Login, log_in
+from kube.resources import LEASES
+from kube.service_account import act_as
+from kube.watch import Watch
+from reconciler.controller import Controller
+from reconciler.execution import Executor
+from reconciler.installation import NAME, REQUESTED, Caretaker, Installation
+from reconciler.leaving import Leaver
+from reconciler.reporting import Reporter
+from reconciler.settings import ReconcilerSettings
+from reconciler.world import World
+from runtime.metrics import product_version
+from runtime.process import Process
+
+# Large clusters list for seconds, not minutes; without synced caches nothing may be decided.
+_SYNC_SECONDS = 300.0
+_CLOSE_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """Everything that a turn as leader needs."""
+
+    process: Process
+    client: Client
+    installation: Installation
+    caretaker: Caretaker
+    leaver: Leaver
+    controller: Controller
+    election: Election
+    workers: int
+
+    async def turn(self) -> None:
+        """Release while we are installed, leave when we are being removed; ends by cancellation."""
+        while True:
+            if not self.installation.leaving:
+                await self.leaver.persist(self.caretaker.claim)
+                await self._work_until_leaving()
+            await self.leaver.leave(self.controller, self.workers)
+            # Whoever changes their mind takes the annotation away; whoever asks again sets it again.
+            await self.leaver.until(
+                lambda: not self.installation.leaving or self.installation.request == REQUESTED
+            )
+
+    async def _work_until_leaving(self) -> None:
+        working = asyncio.ensure_future(self.controller.work(self.workers))
+        wanted = asyncio.ensure_future(self.leaver.until(lambda: self.installation.leaving))
+        try:
+            done, _ = await asyncio.wait({working, wanted}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            working.cancel()
+            wanted.cancel()
+            await asyncio.wait({working, wanted})
+        if working in done:
+            working.result()  # work has no end of its own: this raises what ended it
+
+    async def finish(self) -> None:
+        """Let the work of leaving end before the process does, where our pods are stopped by a removal."""
+        await self.installation.refresh(self.client)
+        if self.installation.leaving:
+            self.process.log.info("stopping while leaving: finishing first")
+            await self.leaver.until(lambda: self.installation.released)
+
+
+async def assemble(settings: ReconcilerSettings, process: Process) -> Assembly:
+    """Open everything; what is opened first is closed last."""
+    client = await _open_client(settings, process)
+    world = World()
+    for kind, cache in world.caches.items():
+        process.start_task(f"watch {kind}", Watch(client, cache).run)
+    installation = Installation(settings.namespace, world.deployments)
+    for ref, cache in installation.caches.items():
+        # RBAC allows these by name only, and a watch of one name is allowed by that name.
+        selector = Selector(fields=f"metadata.name={ref.name}")
+        watch = Watch(client, cache, namespace=ref.namespace, selector=selector)
+        process.start_task(f"watch {ref}", watch.run)
+    process.health.add_ready("caches", lambda: None if world.synced else "not all caches are synced")
+    replica = settings.identity or f"{socket.gethostname()}_{os.getpid()}"
+    writer = EventWriter(
+        client,
+        controller="sluice.dev/reconciler",
+        instance=replica,
+        on_failure=lambda event, error: process.log.warning(
+            "an event was lost", reason=event.reason, note=event.note, error=str(error or "too many at once")
+        ),
+    )
+    process.start_task("events", writer.run)
+    for each in (*world.caches.values(), *installation.caches.values()):
+        await each.wait_synced(_SYNC_SECONDS)
+    election = Election(
+        client, LEASES.ref(settings.namespace, settings.lease_name), f"{replica}_{os.urandom(4).hex()}"
+    )
+    executor = Executor(client, world.caches, lambda: election.leading, process.log)
+    controller = Controller(
+        world, executor, Reporter(writer), clock=process.clock.now, registry=process.metrics.registry
+    )
+    caretaker = Caretaker(client, installation)
+    leaver = Leaver(client, world, caretaker, process.clock.now, process.log)
+    return Assembly(process, client, installation, caretaker, leaver, controller, election, settings.workers)
+
+
+async def _open_client(settings: ReconcilerSettings, process: Process) -> Client:
+    client = Client(
+        await _login(settings),
+        user_agent=f"sluice-reconciler/{product_version()}",
+        observer=process.metrics.observe_api_request,
+    )
+    await client.__aenter__()
+    process.on_stop("client", partial(client.__aexit__, None, None, None), _CLOSE_SECONDS)
+    identity = await client.whoami()
+    process.log.info("logged in", user=identity.username)
+    expected = f"system:serviceaccount:{settings.namespace}:{NAME}"
+    if identity.username != expected:
+        raise IdentityError(identity.username, expected)
+    return client
+
+
+class IdentityError(Exception):
+    """We are logged in as somebody for whom the webhook does not open the gate."""
+
+    def __init__(self, found: str, expected: str) -> None:
+        super().__init__(
+            f"logged in as {found!r}, but the gate opens for {expected!r} alone: "
+            f"outside the cluster give --service-account {NAME} and the namespace of the installation"
+        )
+
+
+async def _login(settings: ReconcilerSettings) -> Login:
+    login = await log_in(kubeconfig=settings.kubeconfig or None, environ=os.environ)
+    if not settings.service_account:
+        return login
+    return await act_as(login, settings.namespace, settings.service_account)
