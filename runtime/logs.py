@@ -17,7 +17,9 @@ from typing import Any, TextIO
 
 _OURS = "sluice"
 _FIELDS = "sluice_fields"
-_RESERVED = frozenset({"time", "level", "logger", "message", "error", "traceback"})
+_RESERVED = frozenset({"time", "level", "logger", "message"})
+# What every record has of its own; any other attribute is a variable that somebody passed as ``extra``.
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {_FIELDS, "message", "asctime", "taskName"}
 # Container runtimes cut lines at 16 KiB; a value and a traceback of these sizes leave room for the rest.
 _VALUE_CHARACTERS = 2048
 _TRACEBACK_CHARACTERS = 8192
@@ -92,8 +94,7 @@ class JsonLines(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name.removeprefix(_OURS + "."),
             "message": _clean(record.getMessage()),
-            **_fields(record),
-            **_error(record),
+            **_variables(record),
         }
         return json.dumps(line, ensure_ascii=True, allow_nan=False)
 
@@ -103,7 +104,7 @@ class TextLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
-        fields = {**_fields(record), **_error(record)}
+        fields = _variables(record)
         trace = fields.pop("traceback", None)
         words = [f"{key}={value if _is_word(value) else json.dumps(value)}" for key, value in fields.items()]
         head = f"{_time(record)} {record.levelname:<7} {record.name.removeprefix(_OURS + '.')}: "
@@ -116,9 +117,13 @@ def _time(record: logging.LogRecord) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _fields(record: logging.LogRecord) -> dict[str, Any]:
-    fields: Mapping[str, Any] = getattr(record, _FIELDS, {})
-    return {f"{key}_" if key in _RESERVED else key: _plain(value) for key, value in fields.items()}
+def _variables(record: logging.LogRecord) -> dict[str, Any]:
+    """Return what varies: the fields of a ``Log``, a library's ``extra``, an exception."""
+    extra = {key: value for key, value in vars(record).items() if key not in _STANDARD}
+    error = _error(record)
+    taken = _RESERVED | error.keys()
+    given = {**extra, **getattr(record, _FIELDS, {})}
+    return {f"{key}_" if key in taken else key: _plain(value) for key, value in given.items()} | error
 
 
 def _error(record: logging.LogRecord) -> dict[str, str]:

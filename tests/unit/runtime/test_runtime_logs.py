@@ -101,6 +101,23 @@ def test_variable_cannot_take_the_place_of_a_standard_key() -> None:
     assert (line["level_"], line["message_"]) == ("high", "theirs")
 
 
+def test_extra_of_a_plain_logger_becomes_variables() -> None:
+    """A package that knows only the standard library's logging has its variables as keys, too."""
+    record = logging.getLogger("kube.watch").makeRecord(
+        "kube.watch",
+        logging.WARNING,
+        "file",
+        1,
+        "Watch failed",
+        (),
+        None,
+        extra={"resource": "pods", "error": "x"},
+    )
+
+    line = json.loads(JsonLines().format(record))
+    assert {"message": "Watch failed", "resource": "pods", "error": "x"}.items() <= line.items()
+
+
 @pytest.mark.parametrize(
     "secret",
     [
