@@ -4,7 +4,7 @@
 
 The server runs in a process of its own, so its CPU time says how many reviews a whole core would answer,
 whatever else the machine is doing. Latency is what a caller on the same machine sees.
-"""
+"""  # noqa: INP001 - a script to run, not a package to import
 
 import argparse
 import asyncio
@@ -67,7 +67,7 @@ def deployment(image: str, annotations: Json, **spec: Any) -> Json:
     """Build a Deployment as big as they come: 5 kB, with managed fields."""
     environment = [{"name": f"VARIABLE_{number}", "value": "value" * 4} for number in range(25)]
     container = {"name": "web", "image": image, "env": environment}
-    fields = {"f:spec": {f"f:field{number}": {} for number in range(60)}}
+    fields: Json = {"f:spec": {f"f:field{number}": {} for number in range(60)}}
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -151,7 +151,8 @@ class Figures:
     def __str__(self) -> str:
         cuts = quantiles(self.latencies, n=100)
         return (
-            f"{self.answered / self.cpu:7.0f} reviews a core second, {self.answered / self.elapsed:6.0f} a second here; "
+            f"{self.answered / self.cpu:7.0f} reviews a core second, "
+            f"{self.answered / self.elapsed:6.0f} a second here; "
             f"p50 {cuts[49] * 1000:.2f} ms, p99 {cuts[98] * 1000:.2f} ms"
         )
 

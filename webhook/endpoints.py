@@ -110,7 +110,9 @@ class Endpoints:
 
     def _answer(self, request: Request[Any], verdict: Verdict) -> tuple[bytes, str]:
         if verdict.outcome != "unchanged":
-            self._log.info(
+            # GitOps clients repeat a dry run every few minutes, for ever: nothing came of it.
+            write = self._log.debug if request.dry_run else self._log.info
+            write(
                 "Reviewed",
                 outcome=verdict.outcome,
                 kind=request.resource.resource,

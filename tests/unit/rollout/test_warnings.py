@@ -4,7 +4,7 @@ import pytest
 
 from rollout import warnings
 from rollout.approval import Approval, Position
-from rollout.gate import Close, Governor, Hold, Pass, Reason, Release, Standing, Stranded
+from rollout.gate import Close, Decision, Governor, Hold, Pass, Reason, Release, Standing, Stranded
 from rollout.problems import Problem
 
 WAITING = Position("k4x9d", 2, 3, "StepPaused")
@@ -165,7 +165,7 @@ def test_every_line_fits_what_an_api_server_passes_on() -> None:
     """Longer than 256 characters, a warning may be cut: with names of 63 characters each fits."""
     name = "n" * 63
     governor = Governor(name, name, "uid", Standing.ACTIVE, "1", None)
-    decisions = [
+    decisions: list[Decision] = [
         Close(governor, "bcdfg"),
         Hold(governor, "{}", "bcdfg", starts=True),
         Hold(governor, "{}", "bcdfg", starts=False),
