@@ -49,7 +49,7 @@ class Assets:
 
 def find(environment: Mapping[str, str] = os.environ) -> Assets:
     """Return the programs' files, which must exist."""
-    assets = _places(environment)
+    assets = places(environment)
     for path in (assets.controlplane, assets.helm):
         if not os.access(path, os.X_OK):
             raise AssetError(f"{path} is not there: run scripts/bootstrap, which builds it")
@@ -58,7 +58,7 @@ def find(environment: Mapping[str, str] = os.environ) -> Assets:
 
 def build(environment: Mapping[str, str] = os.environ) -> Assets:
     """Build the programs that are missing; returns at once when none is."""
-    assets = _places(environment)
+    assets = places(environment)
     if ASSETS_VARIABLE in environment:
         return find(environment)
     missing = [path for path in (assets.controlplane, assets.helm) if not path.exists()]
@@ -74,7 +74,8 @@ def build(environment: Mapping[str, str] = os.environ) -> Assets:
     return find(environment)
 
 
-def _places(environment: Mapping[str, str]) -> Assets:
+def places(environment: Mapping[str, str]) -> Assets:
+    """Return where the programs belong, whether they are there or not."""
     given = environment.get(ASSETS_VARIABLE)
     if given is not None:
         directory = Path(given).absolute()

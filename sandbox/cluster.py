@@ -30,7 +30,7 @@ from sandbox.api import Api, ApiError, client_tls
 from sandbox.commands import Completed
 from sandbox.control_plane import Options
 from sandbox.data_plane import DataPlane
-from sandbox.names import RUN_DIRECTORY, JsonObject
+from sandbox.names import INGRESS_CLASS, LOGS_VARIABLE, RUN_DIRECTORY, JsonObject
 from sandbox.observation import Predicate, Record, recording, wait_for_event
 from sandbox.program import Program, Specification
 from sandbox.resources import path as resource_path
@@ -135,8 +135,11 @@ class Cluster:
 
     async def delete(self, resource: str, namespace: str | None, name: str) -> None:
         """Delete an object, in the background; one that does not exist is left alone."""
-        with contextlib.suppress(ApiError):
+        try:
             await self.api.delete(resource_path(resource, namespace, name))
+        except ApiError as error:
+            if error.status != _NOT_FOUND:
+                raise
 
     async def create_namespace(self, name: str) -> None:
         """Create a namespace in which pods can be started at once."""
@@ -200,7 +203,7 @@ class Cluster:
     async def data_plane(self) -> DataPlane:
         """Return the ingress controller, started when it is first asked for."""
         if self._data_plane is None:
-            with contextlib.suppress(ApiError):
+            if await self.get("ingressclasses", None, INGRESS_CLASS) is None:
                 await self.create("ingressclasses", None, data_plane.INGRESS_CLASS_MANIFEST)
             traefik = Path(sys.executable).parent / "traefik"
             url = self.addresses.data_plane
@@ -217,6 +220,7 @@ class Cluster:
         binaries = assets.find()
         self.directory = Path(tempfile.mkdtemp(prefix=f"cluster-{self.options.ordinal}-", dir=RUN_DIRECTORY))
         stack.callback(shutil.rmtree, self.directory, ignore_errors=True)
+        stack.callback(self._keep_logs)
         identities = control_plane.create_identities(self.directory, self.addresses)
         self._write_files(identities, binaries)
         self.api = await stack.enter_async_context(Api(self.addresses.server, self._tls()))
@@ -235,6 +239,14 @@ class Cluster:
             # Nothing of it is kept, so that ending it in order would be time for nothing.
             stack.push_async_callback(program.kill)
             await program.start()
+
+    def _keep_logs(self) -> None:
+        """Copy all logs to where the environment asks for them; else they are gone with the cluster."""
+        kept = os.environ.get(LOGS_VARIABLE)
+        if kept is not None:
+            for name in ("programs", "logs"):
+                target = Path(kept) / f"cluster-{self.options.ordinal}" / name
+                shutil.copytree(self.directory / name, target, dirs_exist_ok=True)
 
     def _program(self, specification: Specification) -> Program:
         program = Program(specification, self.directory / "programs")

@@ -55,6 +55,7 @@ class Identities:
     admin: KeyPair
     controller_manager: KeyPair
     scheduler: KeyPair
+    node: KeyPair
 
 
 def create_identities(directory: Path, addresses: Addresses) -> Identities:
@@ -72,6 +73,7 @@ def create_identities(directory: Path, addresses: Addresses) -> Identities:
         admin=authority.issue("admin", "sandbox-admin", organization="system:masters"),
         controller_manager=authority.issue("controller-manager", "system:kube-controller-manager"),
         scheduler=authority.issue("scheduler", "system:kube-scheduler"),
+        node=authority.issue("node", "sandbox-node", hosts=(addresses.host,)),
     )
 
 

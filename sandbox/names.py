@@ -19,6 +19,9 @@ INSIDE_VARIABLE = "SLUICE_SANDBOX_INSIDE"
 INIT_VARIABLE = "SLUICE_SANDBOX_INIT"
 """Set beside it: the id that the namespaces' process 1 has outside, by which another shell can enter them."""
 
+LOGS_VARIABLE = "SLUICE_SANDBOX_LOGS"
+"""Names a directory that keeps the logs of all programs and containers when a cluster ends."""
+
 READY_AFTER = "sandbox.sluice.dev/ready-after"
 """Pod annotation: seconds until the pod's demo containers listen."""
 

@@ -4,12 +4,14 @@ import asyncio
 import contextlib
 import datetime as dt
 import logging
+import ssl
 from pathlib import Path
 
 import aiohttp
 
 from sandbox.api import Api, ApiError
 from sandbox.names import Addresses, JsonObject
+from sandbox.node import logs
 from sandbox.node.container import now
 from sandbox.node.network import AddressPool
 from sandbox.node.pod import PodWorker
@@ -42,10 +44,20 @@ class Agent:
 
     async def run(self, nodes: list[str]) -> None:
         """Serve the nodes for ever."""
-        async with asyncio.TaskGroup() as group:
+        serving = logs.serving(self.directory / "logs", self.address, self._tls(), self._is_running)
+        async with serving, asyncio.TaskGroup() as group:
             for node in nodes:
                 group.create_task(self._keep_alive(node))
                 group.create_task(self._follow(node, group))
+
+    def _tls(self) -> ssl.SSLContext:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(self.directory / "node.crt", self.directory / "node.key")
+        return context
+
+    def _is_running(self, namespace: str, pod: str, container: str) -> bool:
+        key = (namespace, pod)
+        return any(worker.key == key and worker.is_running(container) for worker in self._workers.values())
 
     async def _follow(self, node: str, group: asyncio.TaskGroup) -> None:
         query = {"fieldSelector": f"spec.nodeName={node}"}
@@ -106,6 +118,7 @@ class Agent:
                 "capacity": _CAPACITY,
                 "allocatable": _CAPACITY,
                 "addresses": [{"type": "InternalIP", "address": self.address}],
+                "daemonEndpoints": {"kubeletEndpoint": {"Port": logs.PORT}},
                 "conditions": [{"type": kind, "status": fact, **times} for kind, fact in healthy.items()],
             },
         }

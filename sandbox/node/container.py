@@ -5,6 +5,7 @@ import contextlib
 import datetime as dt
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -51,6 +52,12 @@ def now() -> str:
     return dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def _end_group(leader: int) -> None:
+    """End what a container's first process has left behind, as the end of a container does."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(leader, signal.SIGKILL)
+
+
 class Container:
     """One container. `live` runs until it has ended for good."""
 
@@ -60,11 +67,13 @@ class Container:
         environment: Mapping[str, str],
         mounts: Sequence[JsonObject],
         sandbox: Sandbox,
+        restart_policy: str,
     ) -> None:
         self._specification = specification
         self._environment = environment
         self._mounts = mounts
         self._sandbox = sandbox
+        self._restart_policy = restart_policy
         annotations = sandbox.pod["metadata"].get("annotations", {})
         self._behaviour = images.behaviour(specification, annotations, environment)
         self._process: asyncio.subprocess.Process | None = None
@@ -158,6 +167,8 @@ class Container:
         began = now()
         process = await self._spawn()
         self._process = process
+        if self._ending.is_set():
+            process.kill()
         self._note(state=Running(began), started=False, ready=False)
         watching = asyncio.create_task(self._probe(process))
         try:
@@ -165,6 +176,7 @@ class Container:
         finally:
             watching.cancel()
             await asyncio.wait([watching])
+            _end_group(process.pid)
         if not watching.cancelled() and (failure := watching.exception()) is not None:
             raise failure
         code = _KILLED_BY_SIGNAL - code if code < 0 else code
@@ -181,8 +193,7 @@ class Container:
                 await self._ending.wait()
 
     def _restarts(self, code: int) -> bool:
-        policy = self._sandbox.pod["spec"].get("restartPolicy", "Always")
-        return policy == "Always" or (policy == "OnFailure" and code != 0)
+        return self._restart_policy == "Always" or (self._restart_policy == "OnFailure" and code != 0)
 
     async def _spawn(self) -> asyncio.subprocess.Process:
         command = ["setpriv", "--pdeathsig", "KILL", "--", *self._command()]
@@ -202,9 +213,10 @@ class Container:
             case images.Demo(crashes=True):
                 return ["false"]
             case images.Demo() as demo:
-                return [sys.executable, "-I", "-S", str(_SOURCES / "echo.py"), self._echo_settings(demo)]
+                server = [sys.executable, "-I", "-S", str(_SOURCES / "echo.py")]
+                return [*self._in_network(), *server, self._echo_settings(demo)]
             case images.Command(arguments):
-                return self._in_own_root(arguments)
+                return [*self._in_network(), *self._in_own_root(arguments)]
             case images.Unpullable():
                 raise AssertionError("an image that does not exist is never run")
             case _:
@@ -238,9 +250,11 @@ class Container:
             "command": list(arguments),
             "environment": self._complete_environment(),
         }
-        network = [] if self._sandbox.network is None else ["nsenter", f"--net={self._sandbox.network}"]
-        launcher = [sys.executable, "-I", "-S", str(_SOURCES / "launch.py"), json.dumps(specification)]
-        return [*network, *launcher]
+        return [sys.executable, "-I", "-S", str(_SOURCES / "launch.py"), json.dumps(specification)]
+
+    def _in_network(self) -> Sequence[str]:
+        network = self._sandbox.network
+        return [] if network is None else ["nsenter", f"--net={network}"]
 
     def _complete_environment(self) -> dict[str, str]:
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"

@@ -13,7 +13,7 @@ from sandbox.names import JsonObject
 from sandbox.node import environment, images
 from sandbox.node.container import Container, Sandbox, now
 from sandbox.node.network import AddressPool, NetworkError, PodNetwork, create_network
-from sandbox.node.status import ContainerRecord, Terminated, Waiting, pod_status
+from sandbox.node.status import ContainerRecord, Running, Terminated, Waiting, pod_status
 from sandbox.node.volumes import VolumeError, Volumes
 from sandbox.resources import path as resource_path
 
@@ -24,7 +24,6 @@ _REFRESH = 5.0
 """Seconds between refreshes of mounted Secrets, ConfigMaps and tokens (kubelet: 60 to 90)."""
 
 _NOT_FOUND = 404
-_CONFLICT = 409
 
 
 class Host(Protocol):
@@ -58,6 +57,18 @@ class PodWorker:
         self._gone = asyncio.Event()
         self._conditions: dict[str, JsonObject] = {}
         self._ended_before = pod["status"].get("phase") in {"Succeeded", "Failed"}
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """The pod's namespace and name."""
+        return self._pod["metadata"]["namespace"], self._pod["metadata"]["name"]
+
+    def is_running(self, container: str) -> bool:
+        """Say whether a container of the pod runs now."""
+        return any(
+            each.record.name == container and isinstance(each.record.state, Running)
+            for each in (*self._initial, *self._containers)
+        )
 
     def update(self, pod: JsonObject) -> None:
         """Take note of the pod's newest form; a deletion timestamp begins its end."""
@@ -101,13 +112,15 @@ class PodWorker:
             # Demo programs read no token: a hundred of them are spared a hundred requests for one.
             await self._fill_volumes(projected=isolated)
             sandbox = self._sandbox(network)
+            policy = self._pod["spec"].get("restartPolicy", "Always")
+            once = "Never" if policy == "Never" else "OnFailure"
             for specification in self._pod["spec"].get("initContainers", ()):
-                self._initial.append(await self._container(specification, sandbox))
+                self._initial.append(await self._container(specification, sandbox, once))
                 if not await self._initialize(self._initial[-1]):
                     return
             self._initialized = True
             specifications = self._pod["spec"]["containers"]
-            self._containers = [await self._container(each, sandbox) for each in specifications]
+            self._containers = [await self._container(each, sandbox, policy) for each in specifications]
             if isolated:
                 stack.push_async_callback(_cancel, asyncio.create_task(self._refresh_volumes()))
             async with asyncio.TaskGroup() as group:
@@ -144,7 +157,7 @@ class PodWorker:
             changed=self._changed.set,
         )
 
-    async def _container(self, specification: JsonObject, sandbox: Sandbox) -> Container:
+    async def _container(self, specification: JsonObject, sandbox: Sandbox, policy: str) -> Container:
         while True:
             try:
                 sources = await self._sources(specification)
@@ -156,7 +169,7 @@ class PodWorker:
                 await asyncio.sleep(_RETRY)
         known = {"KUBERNETES_SERVICE_HOST": self._host.address, "KUBERNETES_SERVICE_PORT": "443", **known}
         expanded = environment.expanded(specification, known)
-        return Container(expanded, known, self._volumes.mounts(specification), sandbox)
+        return Container(expanded, known, self._volumes.mounts(specification), sandbox, policy)
 
     def _as_seen(self) -> JsonObject:
         """Return the pod with the addresses that its containers may ask for."""
@@ -215,7 +228,7 @@ class PodWorker:
                     await self._put_status()
                 await self._host.api.delete(self._path, options)
             except ApiError as error:
-                if error.status in {_NOT_FOUND, _CONFLICT}:
+                if error.status == _NOT_FOUND:
                     return
             except (aiohttp.ClientError, TimeoutError):
                 pass
@@ -231,7 +244,7 @@ class PodWorker:
             try:
                 await self._put_status()
             except ApiError as error:
-                if error.status in {_NOT_FOUND, _CONFLICT}:
+                if error.status == _NOT_FOUND:
                     return
                 self._changed.set()
                 await asyncio.sleep(_RETRY)

@@ -43,7 +43,7 @@ async def succeeds(probe: JsonObject, target: Target) -> bool:
                     return await target.execute(action["command"]) == 0
                 case _:
                     return False
-    except (TimeoutError, OSError, aiohttp.ClientError):
+    except (TimeoutError, OSError, aiohttp.ClientError, KeyError):  # KeyError: a port of an unknown name
         return False
 
 

@@ -1,0 +1,43 @@
+"""The sandbox's programs are found where they should be, or the error says what to do."""
+
+from pathlib import Path
+
+import pytest
+
+from sandbox import assets
+from sandbox.assets import ASSETS_VARIABLE, AssetError
+
+
+def _install(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("#!/bin/sh\n", encoding="ascii")
+    path.chmod(0o755)
+
+
+def test_given_directory_is_used(tmp_path: Path) -> None:
+    """Binaries a user brings are taken as they are, and nothing is built."""
+    for name in ("controlplane", "helm"):
+        _install(tmp_path / name)
+
+    found = assets.build({ASSETS_VARIABLE: str(tmp_path)})
+
+    assert found == assets.Assets(tmp_path / "controlplane", tmp_path / "helm")
+
+
+@pytest.mark.parametrize("variable", [ASSETS_VARIABLE, "XDG_CACHE_HOME"])
+def test_missing_program_names_the_remedy(tmp_path: Path, variable: str) -> None:
+    """Whoever starts a cluster too early is told to run the bootstrap."""
+    with pytest.raises(AssetError, match="scripts/bootstrap"):
+        assets.find({variable: str(tmp_path)})
+
+
+def test_finished_build_is_not_repeated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A cache that has everything is used without a word and without Go."""
+    places = assets.places({"XDG_CACHE_HOME": str(tmp_path)})
+    for path in (places.controlplane, places.helm):
+        _install(path)
+
+    found = assets.build({"XDG_CACHE_HOME": str(tmp_path)})
+
+    assert found == places
+    assert capsys.readouterr().out == ""
