@@ -79,7 +79,8 @@ async def assemble(settings: ReconcilerSettings, process: Process) -> Assembly:
     world = World()
     for kind, cache in world.caches.items():
         process.start_task(f"watch {kind}", Watch(client, cache).run)
-    installation = Installation(settings.namespace, world.deployments)
+    in_cluster = not settings.kubeconfig and not settings.service_account
+    installation = Installation(settings.namespace, world.deployments, in_cluster=in_cluster)
     for ref, cache in installation.caches.items():
         # RBAC allows these by name only, and a watch of one name is allowed by that name.
         selector = Selector(fields=f"metadata.name={ref.name}")

@@ -44,8 +44,10 @@ _WATCHED = (CLUSTER_ROLES, CLUSTER_ROLE_BINDINGS, ROLES, ROLE_BINDINGS, SERVICE_
 class Installation:
     """The objects that the reconciler needs to finish its work, as they are seen now."""
 
-    def __init__(self, namespace: str, deployments: Cache[JsonObject]) -> None:
+    def __init__(self, namespace: str, deployments: Cache[JsonObject], *, in_cluster: bool) -> None:
+        """Look at the installation in ``namespace``; ``in_cluster`` says that we run as a pod of it."""
         self.namespace = namespace
+        self._in_cluster = in_cluster
         self._deployments = deployments
         self.caches: Mapping[Ref, Cache[JsonObject]] = {self.ref(each): Cache(each) for each in _WATCHED}
         self.deployment = DEPLOYMENTS.ref(namespace, NAME)
@@ -91,8 +93,9 @@ class Installation:
 
     @property
     def deleted(self) -> bool:
-        """Whether any of our own objects is being deleted."""
-        return any(_deleted(self.find(ref)) for ref in self.guarded)
+        """Whether any of our own objects is being deleted, or we are a pod whose Deployment is gone already."""
+        orphaned = self._in_cluster and self.find(self.deployment) is None
+        return orphaned or any(_deleted(self.find(ref)) for ref in self.guarded)
 
     @property
     def released(self) -> bool:
