@@ -413,5 +413,7 @@ async def test_killed_node_takes_its_processes_along(cluster: Cluster, namespace
 
     assert len(before.stdout.split()) >= 2
     async with asyncio.timeout(10):
-        while not await _answers(await cluster.wait_for("pods", namespace, "echo", _ready)):
+        while True:
+            if await _answers(await cluster.wait_for("pods", namespace, "echo", _ready)):
+                break
             await asyncio.sleep(0.05)
