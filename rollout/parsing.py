@@ -102,7 +102,7 @@ def _plan(strategy: Field) -> tuple[Style, Field]:
 
 
 def _traffic_routing_ref(field: Field, rollout: JsonObject) -> str | None:
-    """Read the name from the field or the annotation, which mean the same; two different names mean nothing."""
+    """Read the name from field or annotation, which mean the same; two different names mean nothing."""
     metadata = rollout.get("metadata")
     annotations = metadata.get("annotations") if isinstance(metadata, Mapping) else None
     annotation = annotations.get(names.TRAFFIC_ROUTING) if isinstance(annotations, Mapping) else None

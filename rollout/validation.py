@@ -71,9 +71,9 @@ def validate_update(
     A problem that the old object had already, unchanged, is no reason to refuse: it may be somebody
     else's field, and a finalizer must come off whatever the spec is.
     """
-    before = validate_create(old, neighbours, rules)
-    added = [problem for problem in validate_create(new, neighbours, rules) if problem not in before]
-    return (*added, *_immutable(old, new))
+    found = validate_create(new, neighbours, rules)
+    before = validate_create(old, neighbours, rules) if found else ()
+    return (*(problem for problem in found if problem not in before), *_immutable(old, new))
 
 
 # --- what is meant -------------------------------------------------------------------------------
@@ -207,9 +207,9 @@ def _conflict(obj: JsonObject, spec: RolloutSpec, neighbours: Neighbours) -> Ite
 
 def _workload_of(obj: JsonObject) -> WorkloadRef | None:
     """Read the reference alone: a Rollout that cannot be read otherwise still claims its workload."""
-    stored = convert(obj, Version.BETA.value)
-    spec = None if isinstance(stored, Problem) else stored.get("spec")
-    ref = spec.get("workloadRef") if isinstance(spec, Mapping) else None
+    spec = obj.get("spec")
+    holder = spec.get("objectRef") if isinstance(spec, Mapping) and _is_alpha(obj) else spec
+    ref = holder.get("workloadRef") if isinstance(holder, Mapping) else None
     if not isinstance(ref, Mapping):
         return None
     return WorkloadRef(*(str(ref.get(key)) for key in ("apiVersion", "kind", "name")))

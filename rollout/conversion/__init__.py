@@ -1,7 +1,7 @@
 """One Rollout object in the other served version, losing nothing and inventing nothing.
 
 v1alpha1 and v1beta1 each can say things that the other cannot. Every piece of an object has a
-*natural* conversion (``pieces``), a total function in both directions. Where going there and back
+*natural* conversion (``natural``), a total function in both directions. Where going there and back
 does not give the piece as it was, the difference is left in an annotation (``stash``) of the
 converted object: hidden in the version whose fields it holds, visible in the other, so that
 clients of the other version carry it along without understanding it.

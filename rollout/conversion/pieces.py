@@ -10,19 +10,15 @@ from enum import Enum
 from typing import Any
 
 from rollout import names
-from rollout.fields import is_integer, percentage, whole
+from rollout.conversion import natural
+from rollout.conversion.natural import Content
 from rollout.problems import Problem
 from rollout.wire import JsonObject
 
-Content = dict[str, Any]
 Natural = Callable[[Mapping[str, Any]], Content]
 
 _MAX_DEPTH = 64  # of spec and status; the schemas need 12, and beyond some 900 Python could not follow
 _MAX_INTEGER = 2**63 - 1  # what Kubernetes JSON holds
-
-_ENABLE = "enableExtraWorkloadForCanary"
-_REF = "trafficRoutingRef"
-_PARTITION = "partition"  # the annotation's value, in any letter case; all others mean canary
 
 
 class Version(Enum):
@@ -67,130 +63,6 @@ class Piece:
     context: bool = False
 
 
-# --- natural conversions -------------------------------------------------------------------------
-
-
-def _nothing(_: Mapping[str, Any]) -> Content:
-    """Convert what the other version has no word for."""
-    return {}
-
-
-def _workload_to_beta(content: Mapping[str, Any]) -> Content:
-    ref = content.get("objectRef")
-    return {"workloadRef": ref["workloadRef"]} if isinstance(ref, Mapping) and "workloadRef" in ref else {}
-
-
-def _workload_to_alpha(content: Mapping[str, Any]) -> Content:
-    return {"objectRef": {"workloadRef": content["workloadRef"]}} if "workloadRef" in content else {}
-
-
-def _style_to_beta(content: Mapping[str, Any]) -> Content:
-    annotation = _only(content, names.ROLLING_STYLE)
-    return annotation if _means_partition(content) else annotation | {_ENABLE: True}
-
-
-def _style_to_alpha(content: Mapping[str, Any]) -> Content:
-    """Keep an annotation that says the same; canary, the default of v1alpha1, needs none."""
-    partition = content.get(_ENABLE) is not True
-    if _means_partition(content) == partition:
-        return _only(content, names.ROLLING_STYLE)
-    return {names.ROLLING_STYLE: _PARTITION} if partition else {}
-
-
-def _means_partition(content: Mapping[str, Any]) -> bool:
-    value = content.get(names.ROLLING_STYLE)
-    return isinstance(value, str) and value.lower() == _PARTITION
-
-
-def _routing_ref_to_beta(content: Mapping[str, Any]) -> Content:
-    annotation = _only(content, names.TRAFFIC_ROUTING)
-    value = content.get(names.TRAFFIC_ROUTING)
-    return annotation | ({_REF: value} if isinstance(value, str) and value else {})
-
-
-def _routing_ref_to_alpha(content: Mapping[str, Any]) -> Content:
-    value = content.get(_REF)
-    if isinstance(value, str) and value:
-        return {names.TRAFFIC_ROUTING: value}
-    return _only(content, names.TRAFFIC_ROUTING)
-
-
-def _step_to_beta(content: Mapping[str, Any]) -> Content:
-    """Weight becomes traffic, and the number of pods too where none is given."""
-    step = {key: value for key, value in content.items() if key not in ("weight", "traffic")}
-    weight = whole(content.get("weight"))
-    if weight is None:
-        return step
-    step["traffic"] = f"{weight}%"
-    if step.get("replicas") is None:
-        step["replicas"] = f"{weight}%"
-    return step
-
-
-def _step_to_alpha(content: Mapping[str, Any]) -> Content:
-    """Traffic becomes weight; a match that v1alpha1 cannot say in full is not shown.
-
-    Shown in part (headers without the path), it would match more requests once written back.
-    """
-    step = {key: value for key, value in content.items() if key not in ("weight", "traffic", "matches")}
-    weight = percentage(content.get("traffic"))
-    matches = content.get("matches")
-    shown = [each for each in matches if _is_of_headers(each)] if isinstance(matches, list) else matches
-    if weight is not None:
-        step["weight"] = weight
-    if shown or ("matches" in content and shown == matches):
-        step["matches"] = shown
-    return step
-
-
-def _is_of_headers(match: object) -> bool:
-    return not (isinstance(match, Mapping) and ("path" in match or "queryParams" in match))
-
-
-def _routing_to_beta(content: Mapping[str, Any]) -> Content:
-    return {key: value for key, value in content.items() if key != "type"}
-
-
-def _only(content: Mapping[str, Any], key: str) -> Content:
-    return {key: content[key]} if key in content else {}
-
-
-# --- what may be remembered of them --------------------------------------------------------------
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str)
-
-
-def _is_flag(value: object) -> bool:
-    return isinstance(value, bool)
-
-
-def _is_number(value: object) -> bool:
-    return is_integer(value) or isinstance(value, float)
-
-
-def _is_int_or_text(value: object) -> bool:
-    return is_integer(value) or isinstance(value, str)
-
-
-def _is_mapping(value: object) -> bool:
-    return isinstance(value, Mapping)
-
-
-def _is_list_of_mappings(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(each, Mapping) for each in value)
-
-
-def _is_object_ref(value: object) -> bool:
-    """Tell whether this is a reference (compared with the present one besides), with or without a type."""
-    return isinstance(value, Mapping) and all(
-        key == "workloadRef" or (key == "type" and isinstance(each, str)) for key, each in value.items()
-    )
-
-
-# --- where they are ------------------------------------------------------------------------------
-
 _ANNOTATIONS = ("metadata", "annotations")
 _SPEC = ("spec",)
 _STRATEGY = ("spec", "strategy")
@@ -202,44 +74,57 @@ _KINDS = (
     Kind(
         "objectRef",
         ((_SPEC, "objectRef"), (_SPEC, "workloadRef")),
-        _workload_to_alpha,
-        _workload_to_beta,
-        {"objectRef": _is_object_ref},
+        natural.workload_to_alpha,
+        natural.workload_to_beta,
+        {"objectRef": natural.is_object_ref},
     ),
-    Kind("rolloutID", ((_SPEC, "rolloutID"),), _nothing, _nothing, {"rolloutID": _is_text}),
-    Kind("strategy.type", ((_STRATEGY, "type"),), _nothing, _nothing, {"type": _is_text}),
+    Kind(
+        "rolloutID", ((_SPEC, "rolloutID"),), natural.nothing, natural.nothing, {"rolloutID": natural.is_text}
+    ),
+    Kind(
+        "strategy.type", ((_STRATEGY, "type"),), natural.nothing, natural.nothing, {"type": natural.is_text}
+    ),
     Kind(
         "strategy.blueGreen",
         ((_STRATEGY, "blueGreen"),),
-        _nothing,
-        _nothing,
-        {"blueGreen": _is_mapping},
+        natural.nothing,
+        natural.nothing,
+        {"blueGreen": natural.is_mapping},
         context=(_STRATEGY, "canary"),
     ),
     Kind(
-        f"strategy.canary.{_ENABLE}",
-        ((_ANNOTATIONS, names.ROLLING_STYLE), (_CANARY, _ENABLE)),
-        _style_to_alpha,
-        _style_to_beta,
-        {names.ROLLING_STYLE: _is_text, _ENABLE: _is_flag},
+        f"strategy.canary.{natural.ENABLE}",
+        ((_ANNOTATIONS, names.ROLLING_STYLE), (_CANARY, natural.ENABLE)),
+        natural.style_to_alpha,
+        natural.style_to_beta,
+        {names.ROLLING_STYLE: natural.is_text, natural.ENABLE: natural.is_flag},
     ),
     Kind(
-        f"strategy.canary.{_REF}",
-        ((_ANNOTATIONS, names.TRAFFIC_ROUTING), (_CANARY, _REF)),
-        _routing_ref_to_alpha,
-        _routing_ref_to_beta,
-        {names.TRAFFIC_ROUTING: _is_text, _REF: _is_text},
+        f"strategy.canary.{natural.REF}",
+        ((_ANNOTATIONS, names.TRAFFIC_ROUTING), (_CANARY, natural.REF)),
+        natural.routing_ref_to_alpha,
+        natural.routing_ref_to_beta,
+        {names.TRAFFIC_ROUTING: natural.is_text, natural.REF: natural.is_text},
     ),
 )
 _STEPS = Kind(
     "strategy.canary.steps",
     (),
-    _step_to_alpha,
-    _step_to_beta,
-    {"weight": _is_number, "traffic": _is_text, "replicas": _is_int_or_text, "matches": _is_list_of_mappings},
+    natural.step_to_alpha,
+    natural.step_to_beta,
+    {
+        "weight": natural.is_number,
+        "traffic": natural.is_text,
+        "replicas": natural.is_int_or_text,
+        "matches": natural.is_list_of_mappings,
+    },
 )
 _ROUTINGS = Kind(
-    "strategy.canary.trafficRoutings", (), _routing_to_beta, _routing_to_beta, {"type": _is_text}
+    "strategy.canary.trafficRoutings",
+    (),
+    natural.routing_without_type,
+    natural.routing_without_type,
+    {"type": natural.is_text},
 )
 _LISTS = ((_STEPS, "steps"), (_ROUTINGS, "trafficRoutings"))
 
