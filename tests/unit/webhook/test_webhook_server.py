@@ -224,7 +224,7 @@ async def test_other_content_is_refused() -> None:
         assert (await caller.post(MUTATE, GATED, "text/plain"))[0] == 415
         assert (await caller.post(MUTATE, GATED, "application/json; charset=utf-8"))[0] == 200
         bomb = gzip.compress(b" " * (64 * 1024 * 1024))
-        assert (await caller.post(MUTATE, bomb, **{"Content-Encoding": "gzip"}))[0] in {400, 413, 415}
+        assert (await caller.post(MUTATE, bomb, **{"Content-Encoding": "gzip"}))[0] == 415
         assert await caller.gates()
 
 
