@@ -93,7 +93,7 @@ class Installation:
 
     @property
     def deleted(self) -> bool:
-        """Whether any of our own objects is being deleted, or we are a pod whose Deployment is gone already."""
+        """Whether any of our own objects is being deleted, or our pod has outlived its Deployment."""
         orphaned = self._in_cluster and self.find(self.deployment) is None
         return orphaned or any(_deleted(self.find(ref)) for ref in self.guarded)
 
