@@ -1,0 +1,20 @@
+"""How much hypothesis searches: the same examples on every run, more of them when asked for.
+
+``SLUICE_HYPOTHESIS=long`` searches at random and for long; ``SLUICE_HYPOTHESIS_EXAMPLES`` says how much.
+"""
+
+import os
+
+from hypothesis import HealthCheck, settings
+
+
+settings.register_profile("short", derandomize=True, database=None, print_blob=True, deadline=None)
+settings.register_profile(
+    "long",
+    max_examples=int(os.environ.get("SLUICE_HYPOTHESIS_EXAMPLES", "2000")),
+    stateful_step_count=80,
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
+settings.load_profile(os.environ.get("SLUICE_HYPOTHESIS", "short"))

@@ -1,0 +1,58 @@
+"""The product's own webhook as the API server meets it: what it changes in a write on its way in.
+
+A second, small statement of what ``rollout.gate`` decides, so that the model does not lean on
+the code whose surroundings it plays.
+"""
+
+import json
+
+from rollout import names
+from rollout.revision import release_id, template_digest
+from rollout.wire import JsonObject
+from tests.unit.rollout.model.controllers import bare
+from tests.unit.rollout.model.store import merge_patch
+
+
+def admit_deployment(old: JsonObject, new: JsonObject, rollout: JsonObject | None) -> JsonObject:
+    """Close the gate on a change of template, hold it once closed; ``rollout`` refers to the Deployment."""
+    held = (old["metadata"].get("annotations") or {}).get(names.IN_PROGRESSING)
+    if rollout is None or "deletionTimestamp" in new["metadata"]:
+        return new
+    changes = bare(old["spec"]["template"]) != bare(new["spec"]["template"])
+    if held:
+        stamped = (old["metadata"].get("annotations") or {}).get(names.RELEASE)
+        return _closed(new, held, _release(old, new, rollout) if changes else stamped)
+    exempt = (
+        "deletionTimestamp" in rollout["metadata"]
+        or rollout["spec"].get("disabled")
+        or new["spec"].get("replicas", 1) == 0
+        or (new["spec"].get("strategy") or {}).get("type") == "Recreate"
+    )
+    if changes and not exempt:
+        holder = json.dumps({"rolloutName": rollout["metadata"]["name"]}, separators=(",", ":"))
+        return _closed(new, holder, _release(old, new, rollout))
+    return new
+
+
+def admit_service(new: JsonObject) -> JsonObject:
+    """Set the selector that the pin annotation asks for; take it away with the annotation."""
+    pin = (new["metadata"].get("annotations") or {}).get(names.PIN)
+    return _merged(new, {"spec": {"selector": {names.POD_TEMPLATE_HASH: pin}}})
+
+
+def _release(old: JsonObject, new: JsonObject, rollout: JsonObject) -> str:
+    digest = template_digest(new["spec"]["template"])
+    return release_id(rollout["metadata"]["uid"], digest, old["metadata"]["generation"])
+
+
+def _closed(new: JsonObject, holder: str, release: str | None) -> JsonObject:
+    annotations = {names.IN_PROGRESSING: holder, names.RELEASE: release}
+    labels = {names.WORKLOAD_TYPE: "deployment"}
+    return _merged(
+        new, {"metadata": {"annotations": annotations, "labels": labels}, "spec": {"paused": True}}
+    )
+
+
+def _merged(value: JsonObject, merge: JsonObject) -> JsonObject:
+    merged: JsonObject = merge_patch(value, merge)
+    return merged

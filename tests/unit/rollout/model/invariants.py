@@ -1,0 +1,378 @@
+"""What must never happen, each as a function that fails with the rule's name.
+
+Rules about a write are judged against the snapshot the write was made from (a reconciler cannot
+know better) and, where an older view must do no harm either, against the world as it is.
+"""
+
+from datetime import timedelta
+from functools import lru_cache
+from typing import NoReturn
+
+from rollout import names
+from rollout.actions import Action, Create, Delete, Patch
+from rollout.release.plan import Plan
+from rollout.revision import template_digest
+from rollout.snapshot import Snapshot
+from rollout.spec import RolloutSpec, Step
+from rollout.status import Phase, Reason, Release, Status, StepState
+from rollout.wire import JsonObject
+from tests.unit.rollout.model.controllers import bare, selects, tag_of
+from tests.unit.rollout.model.store import owner_of
+from tests.unit.rollout.model.world import APP, World, template, weight_of
+
+CANARY = f"{APP}-canary"
+
+
+class InvariantBroken(AssertionError):
+    """A rule was broken; ``rule`` is its name."""
+
+    def __init__(self, rule: str, text: str) -> None:
+        super().__init__(f"{rule}: {text}")
+        self.rule = rule
+
+
+def fail(rule: str, text: str) -> NoReturn:
+    """Report a broken rule."""
+    raise InvariantBroken(rule, text)
+
+
+def expect(rule: str, *, holds: bool, text: str) -> None:
+    """Report a rule as broken unless it holds."""
+    if not holds:
+        fail(rule, text)
+
+
+# --- the plan as a value -----------------------------------------------------------------------------
+
+
+def plan_is_sound(snapshot: Snapshot, made: Plan, again: Plan) -> None:
+    """The same snapshot gives the same plan; it never looks into the past; every write names what it saw."""
+    expect("deterministic", holds=made == again, text=f"{made} != {again}")
+    due = made.look_again_at
+    expect("future", holds=due is None or due > snapshot.now, text=f"look again at {due}, now {snapshot.now}")
+    for action in made.actions:
+        if isinstance(action, Patch):
+            guards = action.merge.get("metadata", {})
+            wanted = {"uid": action.target.uid, "resourceVersion": action.target.resource_version}
+            expect("guarded", holds=wanted.items() <= guards.items(), text=f"{action} is not guarded")
+
+
+# --- status writes -----------------------------------------------------------------------------------
+
+
+def status_write_is_allowed(world: World, snapshot: Snapshot, made: Plan) -> None:
+    """A step is left only when it was reached and approved, or by a jump that a client asked for."""
+    spec, before, after = snapshot.rollout.spec, snapshot.rollout.status, made.status
+    if not isinstance(spec, RolloutSpec) or before.phase is not Phase.PROGRESSING:
+        return
+    old, new = before.release, after.release
+    same = (old.id, old.digest) == (new.id, new.digest) and after.phase is Phase.PROGRESSING
+    restarts = after.reason is Reason.INITIALIZING
+    finishes = after.reason is Reason.FINALISING and before.reason is not Reason.FINALISING
+    if not same or restarts or (old.step == new.step and not finishes):
+        return
+    if not 1 <= old.step <= len(spec.steps) or _is_jump(old, new, len(spec.steps)):
+        return
+    if finishes and _is_out(snapshot):
+        return
+    expect("natural", holds=finishes or new.step == old.step + 1, text=f"from step {old.step} to {new.step}")
+    expect("approved", holds=_may_leave(snapshot, spec, old), text=f"left step {old.step}: {before}")
+    _was_reached(snapshot, spec, old)
+    expect("released-world", holds=world.rollout is not None, text="released without a Rollout")
+
+
+def _is_jump(old: Release, new: Release, steps: int) -> bool:
+    natural = old.step + 1 if old.step < steps else -1
+    return old.next_step == new.step and old.next_step != natural
+
+
+def _is_out(snapshot: Snapshot) -> bool:
+    """Tell whether somebody else let the version out: the Deployment itself runs it, and mostly it."""
+    workload = snapshot.workload
+    assert workload is not None
+    own = [each for each in snapshot.replica_sets if each.owner_uid == workload.target.uid]
+    new = sum(each.replicas for each in own if each.digest == workload.digest)
+    return new > 0 and new >= max(
+        (each.replicas for each in own if each.digest != workload.digest), default=0
+    )
+
+
+def _may_leave(snapshot: Snapshot, spec: RolloutSpec, old: Release) -> bool:
+    step, wanted = spec.steps[old.step - 1], f"{old.id}/{old.step}"
+    workload = snapshot.workload
+    if old.state is StepState.STEP_READY or step.pause_seconds == 0:
+        return True
+    if old.step == len(spec.steps) and (step.replicas.percent and step.replicas.value == 100):
+        return True
+    if wanted in {snapshot.rollout.approval, workload.approval if workload else None}:
+        return old.state is StepState.STEP_PAUSED
+    if step.pause_seconds is None or old.since is None or old.state is not StepState.STEP_PAUSED:
+        return False
+    return snapshot.now >= old.since + timedelta(seconds=step.pause_seconds)
+
+
+def _was_reached(snapshot: Snapshot, spec: RolloutSpec, old: Release) -> None:
+    workload, step = snapshot.workload, spec.steps[old.step - 1]
+    assert workload is not None
+    canary = snapshot.deployments.get(f"{APP}-{old.id}")
+    need = _needed(spec, step, workload.replicas)
+    have = canary.available if canary else 0
+    expect("reached-pods", holds=have >= need, text=f"left step {old.step} with {have} of {need} pods")
+    if spec.routings and need:
+        ready = _canary_ready(snapshot)
+        expect("reached-endpoints", holds=ready >= need, text=f"{ready} of {need} endpoints")
+        found = snapshot.ingresses.get(CANARY)
+        weight = weight_of(found.manifest if found else None)
+        wanted = 100 if step.matches else step.weight or 0
+        expect("reached-weight", holds=weight == wanted, text=f"left step {old.step} with {weight} %")
+
+
+def note_status(world: World, status: Status) -> None:
+    """Remember what our own status promises: a template that is being let out may run."""
+    if status.reason is Reason.FINALISING and status.phase is Phase.PROGRESSING:
+        world.released.add(status.release.digest)
+
+
+# --- writes of ours ----------------------------------------------------------------------------------
+
+
+def write_is_allowed(
+    world: World, snapshot: Snapshot, action: Action, old: JsonObject | None, new: JsonObject | None
+) -> None:
+    """Judge one write that the API server accepted: what was there before it, and after."""
+    match action.kind if isinstance(action, Create) else action.target.kind:
+        case "Ingress":
+            _route_write(world, snapshot, action, old, new)
+        case "Service":
+            _service_write(world, snapshot, old, new)
+        case "Deployment" if (old or new or {})["metadata"]["name"] == APP:
+            _workload_write(world, snapshot, old, new)
+        case "Deployment":
+            _canary_write(world, snapshot, action, old, new)
+        case "ReplicaSet":
+            _settling_write(snapshot, action)
+        case _:
+            return
+
+
+def _route_write(
+    world: World, snapshot: Snapshot, action: Action, old: JsonObject | None, new: JsonObject | None
+) -> None:
+    name = (old or new or {})["metadata"]["name"]
+    expect("only-canary-route", holds=name == CANARY, text=f"{action} writes the user's own Ingress")
+    before, after = weight_of(old), weight_of(new)
+    if after == 0 and isinstance(action, Delete):
+        text = f"the canary Ingress is deleted while it sends {before} %"
+        expect("silent-before-removal", holds=before == 0 or world.workload is None, text=text)
+    if after == 0:
+        return
+    ready = _canary_ready(snapshot)
+    expect("no-weight-without-endpoints", holds=ready > 0, text=f"{action} with no ready pod in sight")
+    if after > before:
+        _raise(world, snapshot, action, after)
+
+
+def _raise(world: World, snapshot: Snapshot, action: Action, weight: int) -> None:
+    """Weights go up only after pods and endpoints, up to what was approved, beside a pinned stable Service."""
+    spec, workload, release = snapshot.rollout.spec, snapshot.workload, snapshot.rollout.status.release
+    assert isinstance(spec, RolloutSpec)
+    assert workload is not None
+    step = spec.steps[release.step - 1]
+    need = _needed(spec, step, workload.replicas)
+    canary = snapshot.deployments.get(f"{APP}-{release.id}")
+    have, ready = canary.available if canary else 0, _canary_ready(snapshot)
+    expect("weight-after-pods", holds=have >= need, text=f"raised to {weight} % with {have} of {need} pods")
+    expect("weight-after-endpoints", holds=ready >= need, text=f"raised to {weight} % with {ready}/{need}")
+    allowed = world.approved_weight.get(release.id, 0)
+    expect("approved-weight", holds=weight <= allowed, text=f"{weight} % where {allowed} % was approved")
+    pinned = snapshot.services.get(APP)
+    held = pinned is not None and pinned.selected_hash not in {None, release.canary_hash}
+    expect("weight-after-pin", holds=held, text=f"raised to {weight} % while the stable Service is wide")
+    stable = snapshot.ready_pods.get(APP, frozenset())
+    own = [each for each in snapshot.replica_sets if each.owner_uid == workload.target.uid]
+    down = not any(each.ready for each in own if each.digest != workload.digest)
+    expect(
+        "stable-endpoints", holds=bool(stable) or down, text=f"raised to {weight} % without stable endpoints"
+    )
+    if isinstance(action, Create):
+        harmless = bool(world.ready_pods(CANARY)) and world.status.get("phase") == "Progressing"
+        expect("late-create", holds=harmless, text="an old view created a route to a canary that is gone")
+
+
+def _service_write(world: World, snapshot: Snapshot, old: JsonObject | None, new: JsonObject | None) -> None:
+    name = (old or new or {})["metadata"]["name"]
+    if name == APP:
+        assert old is not None
+        assert new is not None
+        had, has = _selected(world, old), _selected(world, new)
+        lost = bool(had) and not has
+        expect("stable-keeps-endpoints", holds=not lost, text="a write of ours left the stable Service empty")
+        fresh = {digest_of_tag(tag) for tag in has - had}
+        unapproved = set() if world.torn else fresh - world.released
+        expect("wide-after-canary", holds=not unapproved, text="the stable Service was widened over a canary")
+    elif new is None:
+        found = snapshot.ingresses.get(CANARY)
+        reaches = weight_of(found.manifest if found else None) > 0 or world.canary_weight() > 0
+        text = "the canary Service is deleted while a route leads to it"
+        expect("route-before-service", holds=not reaches, text=text)
+        _graced(world, "the canary Service is deleted")
+
+
+def _selected(world: World, service: JsonObject) -> set[str]:
+    selector = service["spec"]["selector"]
+    return {
+        each.tag for each in world.store.pods.values() if each.ready and selects(selector, dict(each.labels))
+    }
+
+
+def _workload_write(world: World, snapshot: Snapshot, old: JsonObject | None, new: JsonObject | None) -> None:
+    """The gate opens only for promotion, for roll-back, for leaving, or when nothing serves."""
+    assert old is not None
+    expect("workload-stays", holds=new is not None, text="the user's own Deployment was deleted")
+    assert new is not None
+    expect(
+        "template-stays", holds=old["spec"]["template"] == new["spec"]["template"], text="template changed"
+    )
+    was = names.IN_PROGRESSING in (old["metadata"].get("annotations") or {})
+    stays = names.IN_PROGRESSING in (new["metadata"].get("annotations") or {})
+    if not was or stays:
+        return
+    expect("whole-gate", holds=not new["spec"].get("paused"), text="annotation removed, pause left behind")
+    may_open = _may_open(world, snapshot)
+    expect("gate-held", holds=may_open, text=f"opened while {snapshot.rollout.status}")
+    world.released.add(template_digest(new["spec"]["template"]))
+
+
+def _may_open(world: World, snapshot: Snapshot) -> bool:
+    workload, rollout, status = snapshot.workload, snapshot.rollout, snapshot.rollout.status
+    assert workload is not None
+    spec = rollout.spec
+    if rollout.deleting or (isinstance(spec, RolloutSpec) and spec.disabled):
+        return True
+    gate = workload.gate
+    known = gate is not None and (status.release.id, status.release.digest) == (gate.release, workload.digest)
+    if known and status.reason in {Reason.FINALISING, Reason.COMPLETED}:
+        return True
+    own = [each for each in snapshot.replica_sets if each.owner_uid == workload.target.uid]
+    serving = [each for each in own if each.replicas > 0]
+    returns = any(each.digest == workload.digest for each in serving)
+    return returns or not serving or world.torn
+
+
+def _canary_write(
+    world: World, snapshot: Snapshot, action: Action, old: JsonObject | None, new: JsonObject | None
+) -> None:
+    """Canary pods appear only beside a pinned Service, and go only after their traffic."""
+    before, after = _size(old), _size(new)
+    spec = snapshot.rollout.spec
+    if after > before and isinstance(spec, RolloutSpec) and spec.routings:
+        stable = snapshot.services.get(APP)
+        held = stable is not None and stable.selected_hash is not None
+        expect("pods-after-pin", holds=held, text=f"{action} while the stable Service is wide")
+        live = world.store.get("Service", APP)
+        pinned = live is None or names.POD_TEMPLATE_HASH in live["spec"]["selector"] or world.hand_on_service
+        expect("late-create", holds=pinned, text="an old view created canary pods behind a wide Service")
+    if after < before and snapshot.workload is not None and isinstance(spec, RolloutSpec):
+        _shrinking(world, snapshot, spec, after)
+
+
+def _shrinking(world: World, snapshot: Snapshot, spec: RolloutSpec, after: int) -> None:
+    found = snapshot.ingresses.get(CANARY)
+    weight = weight_of(found.manifest if found else None)
+    release, workload = snapshot.rollout.status.release, snapshot.workload
+    assert workload is not None
+    if after == 0:
+        expect("pods-down-after-weight", holds=weight == 0, text=f"canary removed at {weight} %")
+        _graced(world, "canary pods are removed")
+    elif weight:
+        step = spec.steps[release.step - 1]
+        enough = after >= step.replicas.of(workload.replicas) and weight <= (step.weight or 0)
+        expect("pods-down-after-weight", holds=enough, text=f"canary cut to {after} at {weight} %")
+
+
+def _graced(world: World, what: str) -> None:
+    """Between the last weight and whatever depends on there being none lies the data plane's grace."""
+    if world.last_weight_at is None or world.hand_on_route or world.workload is None:
+        return
+    since = world.now - world.last_weight_at
+    text = f"{what} {since} after the last weight"
+    expect("grace", holds=since >= timedelta(seconds=world.grace_seconds), text=text)
+
+
+def _settling_write(snapshot: Snapshot, action: Action) -> None:
+    """Settling never takes the Deployment below its own limits, or below what it has."""
+    assert isinstance(action, Patch)
+    workload = snapshot.workload
+    assert workload is not None
+    own = {each.target.name: each for each in snapshot.replica_sets if each.owner_uid == workload.target.uid}
+    ready = sum(each.ready for each in own.values())
+    target = own[action.target.name]
+    lost = max(0, target.ready - action.merge.get("spec", {}).get("replicas", target.replicas))
+    least = min(ready, workload.replicas - workload.max_unavailable)
+    text = f"settling leaves {ready - lost} of {ready} ready pods, {least} are needed"
+    expect("settle-within-limits", holds=ready - lost >= least, text=text)
+
+
+# --- the world at any moment -------------------------------------------------------------------------
+
+
+def world_is_sound(world: World) -> None:
+    """No pod of an unapproved version in the stable Deployment; remember what weights were and may be."""
+    _remember_weights(world)
+    workload = world.workload
+    if workload is None or world.torn:
+        return
+    if _leaves(world):
+        world.released.add(template_digest(workload["spec"]["template"]))
+    uid = workload["metadata"]["uid"]
+    for each in world.store.of_kind("ReplicaSet"):
+        if owner_of(each) == uid and each["spec"]["replicas"] > 0:
+            digest = digest_of_tag(tag_of(bare(each["spec"]["template"])))
+            text = f"{each['metadata']['name']} runs {each['spec']['template']['spec']['containers'][0]['image']}"
+            expect("no-unapproved-pods", holds=digest in world.released, text=text)
+
+
+def _leaves(world: World) -> bool:
+    """Tell whether the Rollout lets its Deployment go, with whatever template it has (contract, 3.5)."""
+    rollout = world.rollout
+    if rollout is None or "deletionTimestamp" in rollout["metadata"]:
+        return True
+    return bool(rollout["spec"].get("disabled"))
+
+
+def _remember_weights(world: World) -> None:
+    if world.canary_weight():
+        world.last_weight_at = world.now
+    status, release = world.status, world.release
+    if status.get("phase") != "Progressing" or world.rollout is None:
+        return
+    steps = world.rollout["spec"]["strategy"]["canary"]["steps"]
+    index = release.get("currentStepIndex", 0)
+    if isinstance(index, int) and 1 <= index <= len(steps):
+        one = steps[index - 1]
+        weight = 100 if one.get("matches") else int(one.get("traffic", "0%").removesuffix("%"))
+        before = world.approved_weight.get(world.release_id, 0)
+        world.approved_weight[world.release_id] = max(before, weight)
+
+
+# --- helpers of the rules ----------------------------------------------------------------------------
+
+
+def _needed(spec: RolloutSpec, step: Step, replicas: int) -> int:
+    total = step.replicas.of(replicas)
+    tolerated = spec.failure_threshold.of(total) if spec.failure_threshold else 0
+    return max(min(total, 1), total - tolerated)
+
+
+def _canary_ready(snapshot: Snapshot) -> int:
+    return len(snapshot.ready_pods.get(CANARY, frozenset()))
+
+
+def _size(value: JsonObject | None) -> int:
+    return int(value["spec"]["replicas"]) if value else 0
+
+
+@lru_cache
+def digest_of_tag(tag: str) -> str:
+    """Return the digest of the template of a version."""
+    return template_digest(template(tag))
