@@ -14,6 +14,9 @@ import pytest_asyncio
 from sandbox import namespace as private_namespaces
 from sandbox.cluster import Cluster
 from sandbox.data_plane import DataPlane
+from tests.cluster.product import app, product
+
+__all__ = ["app", "product"]
 
 _HERE = Path(__file__).parent
 _numbers = count(1)

@@ -1,0 +1,93 @@
+"""The product, installed once for all scenario tests: the real chart in a cluster of its own.
+
+The cluster stands beside the session's one, so that tests which run a webhook alone, or
+install and remove the chart, meet nothing of it.
+"""
+
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+import pytest_asyncio
+
+from sandbox.cluster import Cluster
+from sandbox.control_plane import Options
+from sandbox.names import JsonObject
+from tests.cluster.application import Application
+from tests.cluster.chart_install import NAMESPACE, fully_available, install
+
+LEASE = "sluice-reconciler"
+_ORDINAL = 2
+_numbers = count(1)
+
+
+@dataclass(frozen=True)
+class Product:
+    """The running product, and what can be done to it; whoever does puts it back."""
+
+    cluster: Cluster
+
+    async def leader(self) -> str:
+        """Return the name of the reconciler pod that leads."""
+        lease = await self.cluster.wait_for("leases", NAMESPACE, LEASE, lambda found: bool(holder(found)))
+        return holder(lease)
+
+    async def scale(self, process: str, replicas: int) -> None:
+        """Scale one of the two processes, and wait until it is so."""
+        await self.cluster.patch("deployments", NAMESPACE, process, {"spec": {"replicas": replicas}})
+        await self.cluster.wait_for("deployments", NAMESPACE, process, fully_available, 60)
+        if replicas == 0:
+            selector = f"app.kubernetes.io/component={process.removeprefix('sluice-')}"
+            for pod in await self.cluster.list("pods", NAMESPACE, selector):
+                await self.cluster.wait_gone("pods", NAMESPACE, pod["metadata"]["name"], 60)
+
+    def kill(self, pod: str) -> None:
+        """End a pod's process as nothing it could handle: SIGKILL."""
+        os.kill(_process_of(pod), signal.SIGKILL)
+
+
+def holder(lease: JsonObject) -> str:
+    """Return who holds a Lease."""
+    return str(lease["spec"].get("holderIdentity") or "")
+
+
+def _process_of(pod: str) -> int:
+    """Find the process of one of our pods by its environment: the sandbox runs containers as processes."""
+    for directory in Path("/proc").glob("[0-9]*"):
+        try:
+            variables = (directory / "environ").read_bytes().split(b"\0")
+        except OSError:  # ended meanwhile
+            continue
+        command = (directory / "cmdline").read_bytes().split(b"\0")
+        if f"POD_NAME={pod}".encode() in variables and b"reconciler" in command:
+            return int(directory.name)
+    raise LookupError(f"no process of pod {pod}")
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def product() -> AsyncIterator[Product]:
+    """Install the chart into a cluster for all tests that try the product as a whole."""
+    async with Cluster(Options(ordinal=_ORDINAL)) as cluster:
+        await cluster.data_plane()
+        await install(cluster)
+        yield Product(cluster)
+
+
+@asynccontextmanager
+async def application(product: Product) -> AsyncIterator[Application]:
+    """Give the walkthrough's application a namespace of its own; nothing is in it yet."""
+    namespace = f"app-{next(_numbers)}"
+    await product.cluster.create_namespace(namespace)
+    yield Application(product.cluster, namespace)
+    await product.cluster.delete("namespaces", None, namespace)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def app(product: Product) -> AsyncIterator[Application]:
+    """Give a test the application, not yet deployed."""
+    async with application(product) as given:
+        yield given
