@@ -48,7 +48,7 @@ class Timing:
     deadline: float = 3.0  # how long a leader goes on without a renewal
     renew_every: float = 1.0  # three renewals fit into the deadline: one lost answer costs nothing
     look_every: float = 0.5  # how often a challenger reads the record
-    request: float = 1.0  # a renewal that hangs must leave time for another
+    request: float = 2.0  # an etcd that elects a leader of its own answers within that
 
     def __post_init__(self) -> None:
         if not 0 < self.renew_every < self.deadline < self.duration:

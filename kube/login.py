@@ -12,6 +12,7 @@ import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Protocol
@@ -21,7 +22,6 @@ import yaml
 from kubernetes_asyncio.client.configuration import Configuration
 from kubernetes_asyncio.config.config_exception import ConfigException
 from kubernetes_asyncio.config.incluster_config import (
-    SERVICE_CERT_FILENAME,
     SERVICE_HOST_ENV_NAME,
     SERVICE_TOKEN_FILENAME,
     InClusterConfigLoader,
@@ -37,6 +37,7 @@ from kube.errors import LoginFailed
 Headers = Sequence[tuple[str, str]]
 Clock = Callable[[], float]
 
+SERVICE_ACCOUNT_DIRECTORY = Path(SERVICE_TOKEN_FILENAME).parent
 # A kubeconfig's token file or plugin answer is looked at again this often, as kubelet and client-go do; the
 # loader itself answers from memory while a plugin's token has not expired.
 RELOAD_SECONDS = 60.0
@@ -86,21 +87,24 @@ async def log_in(
     Raises LoginFailed with what was looked for.
     """
     if kubeconfig is None and context is None and environ.get(SERVICE_HOST_ENV_NAME):
-        return _from_pod(environ)
+        return from_pod(environ)
     path = kubeconfig or environ.get("KUBECONFIG") or str(Path(environ.get("HOME", "~")) / ".kube" / "config")
     return await _from_kubeconfig(path, context, environ, clock)
 
 
-def _from_pod(environ: Mapping[str, str]) -> Login:
+def from_pod(environ: Mapping[str, str], directory: Path = SERVICE_ACCOUNT_DIRECTORY) -> Login:
+    """Log in as the ServiceAccount of the pod we run in; `directory` is where kubelet projects it to."""
     configuration = Configuration()
     loader = InClusterConfigLoader(
-        token_filename=SERVICE_TOKEN_FILENAME, cert_filename=SERVICE_CERT_FILENAME, environ=dict(environ)
+        token_filename=str(directory / "token"),
+        cert_filename=str(directory / "ca.crt"),
+        environ=dict(environ),
     )
     try:
         loader.load_and_set(configuration)
     except (ConfigException, OSError) as error:
         raise LoginFailed(f"the pod's ServiceAccount cannot be used: {error}") from error
-    return _login(configuration, _PodToken(configuration), environ)
+    return _login(configuration, _PodToken(loader, configuration), environ)
 
 
 async def _from_kubeconfig(path: str, context: str | None, environ: Mapping[str, str], clock: Clock) -> Login:
@@ -113,7 +117,7 @@ async def _from_kubeconfig(path: str, context: str | None, environ: Mapping[str,
         async with asyncio.timeout(LOAD_TIMEOUT_SECONDS):
             loader = await load_kube_config(path, context, configuration, persist_config=False)
     except _LOADING_FAILS as error:
-        raise LoginFailed(f"kubeconfig {path} cannot be used: {_reason(error)}") from error
+        raise LoginFailed(f"kubeconfig {path} cannot be used: {_reason(error)}") from None
     return _login(configuration, _KubeconfigToken(loader, configuration, clock), environ)
 
 
@@ -140,7 +144,9 @@ _LOADING_FAILS = (
 
 
 def _reason(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".rstrip(": ")
+    """Say what failed, without what the loader quotes from the file: it may quote the token."""
+    said = str(error).partition("{")[0]
+    return f"{type(error).__name__}: {said}".rstrip(": ")
 
 
 def _login(configuration: Configuration, credentials: Credentials, environ: Mapping[str, str]) -> Login:
@@ -200,9 +206,10 @@ def _tls(configuration: Configuration, *, with_certificate: bool) -> ssl.SSLCont
 
 
 class _PodToken:
-    """The projected token, read again by the loader as kubelet rotates it."""
+    """The projected token, read again by the loader every minute, as kubelet rotates it."""
 
-    def __init__(self, configuration: Configuration) -> None:
+    def __init__(self, loader: InClusterConfigLoader, configuration: Configuration) -> None:
+        self._loader = loader
         self._configuration = configuration
 
     async def headers(self) -> Headers:
@@ -213,7 +220,8 @@ class _PodToken:
         return _authorization(token)
 
     def refused(self) -> None:
-        """Nothing to do: the file is read again every minute, and a newer token is only ever there."""
+        """Read the file before the next request; the loader's minute is of wall time, which may jump."""
+        self._loader.token_expires_at = datetime.min  # noqa: DTZ901  the loader compares naive times
 
 
 class _KubeconfigToken:
@@ -247,7 +255,7 @@ class _KubeconfigToken:
             except _LOADING_FAILS as error:
                 raise LoginFailed(
                     f"the kubeconfig's credentials cannot be renewed: {_reason(error)}"
-                ) from error
+                ) from None
             self._loaded_at = self._clock()
 
 

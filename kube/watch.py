@@ -159,6 +159,12 @@ class Watch(Generic[T]):
         self._selector = selector
         self._optional = optional
         self._world = surroundings or Surroundings()
+        self._heard_at = float("-inf")
+
+    @property
+    def silent_seconds(self) -> float:
+        """How long nothing was heard, bookmarks included; beyond SILENCE_SECONDS the cache is stale."""
+        return self._world.clock() - self._heard_at
 
     async def run(self) -> NoReturn:
         """List and watch for ever; ends only by being cancelled, or by a bug in a listener."""
@@ -194,6 +200,7 @@ class Watch(Generic[T]):
             entries, resource_version = await self._pages(PAGE_SIZE)
         except Expired:
             entries, resource_version = await self._pages(0)
+        self._heard_at = self._world.clock()
         self._cache.replace(entries, resource_version)
 
     async def _pages(self, page_size: int) -> tuple[dict[Key, Entry[T]], str]:
@@ -217,6 +224,7 @@ class Watch(Generic[T]):
         ) as content:
             progress.opened = True
             async for chunk in content.iter_any():
+                self._heard_at = self._world.clock()
                 for line in lines.push(chunk):
                     self._take(line)
 

@@ -340,8 +340,7 @@ async def test_cache_follows_through_any_weather(login: Login, writer: Client, n
             server.faults.clear()
             await agrees(followed, writer, namespace)
 
-    assert {"failed", "silent"} <= set(followed.ends)
-    assert server.count("watch=") > 50
+    assert len(followed.ends) > 20
 
 
 def storm(weather: random.Random) -> Fault:

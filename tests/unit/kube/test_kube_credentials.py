@@ -3,13 +3,19 @@
 import json
 import stat
 import sys
+import traceback
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from kube.errors import LoginFailed
-from kube.login import RELOAD_SECONDS, Headers, Login, log_in, proxy_for
+from kube.login import RELOAD_SECONDS, Headers, Login, from_pod, log_in, proxy_for
 
 SERVER = "http://10.0.0.1:8080"
 
@@ -179,6 +185,70 @@ async def test_pod_without_a_token_says_so() -> None:
     environ = {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "KUBERNETES_SERVICE_PORT": "443"}
     with pytest.raises(LoginFailed, match="ServiceAccount"):
         await log_in(environ=environ)
+
+
+@pytest.fixture
+def account(tmp_path: Path) -> Path:
+    """Project a ServiceAccount as kubelet does."""
+    (tmp_path / "token").write_text("first")
+    (tmp_path / "ca.crt").write_text(certificate())
+    return tmp_path
+
+
+def certificate() -> str:
+    """Make some certificate authority."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(datetime.now(UTC) - timedelta(hours=1))
+        .not_valid_after(datetime.now(UTC) + timedelta(hours=1))
+        .sign(key, hashes.SHA256())
+    )
+    return made.public_bytes(serialization.Encoding.PEM).decode()
+
+
+POD = {"KUBERNETES_SERVICE_HOST": "fd00::1", "KUBERNETES_SERVICE_PORT": "443"}
+
+
+async def test_pod_finds_its_cluster_and_token(account: Path) -> None:
+    """Also on IPv6."""
+    login = from_pod(POD, account)
+
+    assert login.server == "https://[fd00::1]:443"
+    assert await login.credentials.headers() == bearer("first")
+
+
+async def test_refused_pod_token_is_read_again(account: Path) -> None:
+    """Kubelet has put a newer one there."""
+    login = from_pod(POD, account)
+    (account / "token").write_text("second\n")
+    assert await login.credentials.headers() == bearer("first")
+    login.credentials.refused()
+
+    assert await login.credentials.headers() == bearer("second")
+
+
+async def test_pod_token_that_vanished_is_a_login_failure(account: Path) -> None:
+    """An error of the tree, so that callers back off."""
+    login = from_pod(POD, account)
+    (account / "token").unlink()
+    login.credentials.refused()
+
+    with pytest.raises(LoginFailed):
+        await login.credentials.headers()
+
+
+async def test_malformed_kubeconfig_does_not_leak_its_token(tmp_path: Path) -> None:
+    """The loader's own message quotes the entry that it cannot read."""
+    path = kubeconfig(tmp_path, {})
+    content = json.loads(path.read_text())
+    content["users"] = [{"name": "me", "token": "secret"}]
+    path.write_text(json.dumps(content))
+    with pytest.raises(LoginFailed) as caught:
+        await load(path)
+
+    assert "secret" not in "".join(traceback.format_exception(caught.value))
 
 
 async def test_credentials_are_in_no_representation(tmp_path: Path) -> None:
