@@ -12,6 +12,7 @@ from typing import Any
 
 from rollout import names
 from rollout.actions import Target
+from rollout.approval import parse_stamp
 from rollout.parsing import parse
 from rollout.revision import template_digest
 from rollout.snapshot import Deployment, Gate, Ingress, ReplicaSet, RolloutObject, Service, Snapshot
@@ -65,7 +66,7 @@ def read_rollout(value: JsonObject) -> RolloutObject:
         generation=metadata.get("generation", 0),
         deleting="deletionTimestamp" in metadata,
         finalizers=tuple(metadata.get("finalizers") or ()),
-        approval=_annotations(metadata).get(names.APPROVE),
+        approval=_approval(_annotations(metadata)),
         spec=parse(value),
         status=read_status(value.get("status")),
     )
@@ -93,7 +94,7 @@ def read_deployment(value: JsonObject) -> Deployment:
         deleting="deletionTimestamp" in metadata,
         governed=labels.get(names.WORKLOAD_TYPE) == "deployment",
         gate=read_gate(annotations),
-        approval=annotations.get(names.APPROVE),
+        approval=_approval(annotations),
         rollout_id=annotations.get(names.ROLLOUT_ID) or labels.get(names.ROLLOUT_ID) or "",
         paused=bool(spec.get("paused")),
         recreates=strategy.get("type") == "Recreate",
@@ -107,6 +108,13 @@ def read_deployment(value: JsonObject) -> Deployment:
         stuck=_stuck(status.get("conditions") or ()),
         manifest=value,
     )
+
+
+def _approval(annotations: Mapping[str, str]) -> str | None:
+    """Read an approval that came by way of the webhook, which checked it and stamped who gave it."""
+    given = annotations.get(names.APPROVE)
+    stamp = parse_stamp(annotations.get(names.APPROVED_BY))
+    return given if stamp and stamp.approval == given else None
 
 
 def read_gate(annotations: Mapping[str, str]) -> Gate | None:

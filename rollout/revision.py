@@ -6,9 +6,10 @@ OpenKruise Rollouts uses; nothing outside may depend on its value.
 """
 
 import hashlib
-import json
 from dataclasses import replace
 from typing import Any
+
+import msgspec
 
 from rollout import names
 from rollout.spec import Step
@@ -36,16 +37,16 @@ def release_id(rollout_uid: str, digest: str, generation: int) -> str:
     ``digest`` is the template's, ``generation`` the Deployment's just before the gate closed: it makes a
     second release of the same template a release of its own, so that no approval can count twice.
     """
-    return _encode(json.dumps([rollout_uid, digest, generation]), _RELEASE_LENGTH)
+    return _encode(msgspec.json.encode([rollout_uid, digest, generation]), _RELEASE_LENGTH)
 
 
 def steps_digest(steps: tuple[Step, ...]) -> str:
     """Name a plan by its steps, without their pauses: editing a pause changes no step (contract, 1.7)."""
-    return _encode(repr([replace(step, pause_seconds=None) for step in steps]), _DIGEST_LENGTH)
+    return _encode(repr([replace(step, pause_seconds=None) for step in steps]).encode(), _DIGEST_LENGTH)
 
 
-def _canonical(template: JsonObject) -> str:
-    return json.dumps(_comparable(template), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+def _canonical(template: JsonObject) -> bytes:
+    return msgspec.json.encode(_comparable(template), order="deterministic")
 
 
 def _comparable(template: JsonObject) -> Any:
@@ -65,8 +66,8 @@ def _comparable(template: JsonObject) -> Any:
     return {**rest, "metadata": metadata}
 
 
-def _encode(text: str, length: int) -> str:
-    number = int.from_bytes(hashlib.sha256(text.encode()).digest(), "big")
+def _encode(content: bytes, length: int) -> str:
+    number = int.from_bytes(hashlib.sha256(content).digest(), "big")
     characters = []
     for _ in range(length):
         number, index = divmod(number, len(_ALPHABET))

@@ -24,6 +24,7 @@ class RolloutObject:
     deleting: bool
     finalizers: tuple[str, ...]
     approval: str | None
+    """The approval that the webhook stamped."""
     spec: RolloutSpec | tuple[Problem, ...]
     status: Status
 

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 
 import pytest_asyncio
-from chart_install import CHART, NAMESPACE, fully_available, install
+from tests.cluster.chart_install import CHART, NAMESPACE, fully_available, install
 
 from sandbox.cluster import Cluster
 from sandbox.control_plane import Options

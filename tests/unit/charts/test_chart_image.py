@@ -4,7 +4,7 @@ import json
 import tomllib
 from collections.abc import Iterator
 
-from rendered_chart import ROOT, pod_templates
+from tests.unit.charts.rendered_chart import ROOT, pod_templates
 
 CONTAINERFILE = (ROOT / "Containerfile").read_text()
 

@@ -3,7 +3,7 @@
 from collections import Counter
 
 import pytest
-from rendered_chart import NAMESPACE, render, render_text, the
+from tests.unit.charts.rendered_chart import NAMESPACE, render, render_text, the
 
 CLUSTER_SCOPED = {
     "ClusterRole",

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from rendered_chart import NAMESPACE, RenderError, pod_templates, render, the
+from tests.unit.charts.rendered_chart import NAMESPACE, RenderError, pod_templates, render, the
 
 from reconciler.settings import ReconcilerSettings
 from runtime.settings import load

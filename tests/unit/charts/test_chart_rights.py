@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from rendered_chart import NAMESPACE, JsonObject, render, the
+from tests.unit.charts.rendered_chart import NAMESPACE, JsonObject, render, the
 
 READ = "get list watch"
 READ_PATCH = f"{READ} patch"
