@@ -117,6 +117,10 @@ class Application:
             raise LookupError(f"{resource}/{name} does not exist in {self.namespace}")
         return found
 
+    async def find(self, resource: str, name: str) -> JsonObject | None:
+        """Read an object that may not exist."""
+        return await self.cluster.get(resource, self.namespace, name)
+
     async def pods(self, image: str | None = None) -> list[JsonObject]:
         """List the pods that are not on their way out, of an image when one is given."""
         found = await self.cluster.list("pods", self.namespace)
@@ -166,6 +170,16 @@ class Application:
     async def rolled_back(self, step: int = 1, state: str = "StepPaused") -> JsonObject:
         """Wait until the release has been taken back."""
         return await self.wait("rollouts", shows("Healthy", step, state, ROLLED_BACK))
+
+    async def serves(self, image: str, pods: int = 5) -> None:
+        """Wait until there are so many pods, all of one image, none on its way out."""
+        await self.wait_for_all(
+            "pods",
+            lambda found: (
+                [pod["spec"]["containers"][0]["image"] for pod in found] == [image] * pods
+                and not any(pod["metadata"].get("deletionTimestamp") for pod in found)
+            ),
+        )
 
     async def wait_for_all(
         self, resource: str, decide: Callable[[list[JsonObject]], bool], seconds: float = SECONDS

@@ -17,6 +17,8 @@ class Evidence:
 
     stable: str
     """The pod-template-hash that serves."""
+    template: JsonObject
+    """The template that serves."""
     deployments: Record
     replica_sets: Record
     pods: Record
@@ -27,7 +29,7 @@ class Evidence:
 
     def _by_deployment(self) -> Iterator[str]:
         for found in self.deployments.objects:
-            if found["metadata"]["name"] != NAME or not found["spec"].get("paused"):
+            if found["metadata"]["name"] != NAME or found["spec"]["template"] == self.template:
                 continue
             status = found["status"]
             observed = status.get("observedGeneration") == found["metadata"]["generation"]
@@ -54,12 +56,13 @@ async def watching(app: Application) -> AsyncIterator[Evidence]:
     """Record from now on, with the revision that serves now as the stable one."""
     hashes = {pod["metadata"]["labels"][_HASH] for pod in await app.pods()}
     (stable,) = hashes
+    template = (await app.get("deployments"))["spec"]["template"]
     async with AsyncExitStack() as stack:
         deployments, replica_sets, pods = [
             await stack.enter_async_context(app.cluster.record(resource, app.namespace))
             for resource in ("deployments", "replicasets", "pods")
         ]
-        yield Evidence(stable, deployments, replica_sets, pods)
+        yield Evidence(stable, template, deployments, replica_sets, pods)
 
 
 def _owner(found: JsonObject) -> str:

@@ -38,12 +38,14 @@ class Product:
 
     async def scale(self, process: str, replicas: int) -> None:
         """Scale one of the two processes, and wait until it is so."""
+        selector = f"app.kubernetes.io/component={process.removeprefix('sluice-')}"
+        pods = await self.cluster.list("pods", NAMESPACE, selector)
         await self.cluster.patch("deployments", NAMESPACE, process, {"spec": {"replicas": replicas}})
-        await self.cluster.wait_for("deployments", NAMESPACE, process, fully_available, 60)
-        if replicas == 0:
-            selector = f"app.kubernetes.io/component={process.removeprefix('sluice-')}"
-            for pod in await self.cluster.list("pods", NAMESPACE, selector):
-                await self.cluster.wait_gone("pods", NAMESPACE, pod["metadata"]["name"], 60)
+        if replicas:
+            await self.cluster.wait_for("deployments", NAMESPACE, process, fully_available, 60)
+            return
+        for pod in pods:
+            await self.cluster.wait_gone("pods", NAMESPACE, pod["metadata"]["name"], 60)
 
     def kill(self, pod: str) -> None:
         """End a pod's process as nothing it could handle: SIGKILL."""
