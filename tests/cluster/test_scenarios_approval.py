@@ -60,7 +60,7 @@ async def test_approval_is_stamped_with_who_gave_it(app: Application) -> None:
 
 
 async def test_stamp_cannot_be_forged(app: Application) -> None:
-    """Whoever approves in somebody else's name, or renames a stamp, ends up with their own name or refused."""
+    """Whoever approves in another name, or renames a stamp, ends up with their own name, or refused."""
     await app.deploy(plan(step(20, 1), step(40, 2)))
     await app.set_image(V2)
     await app.waits(1, 2)
