@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
-from faults import Fault, everything, faulty, lists
+from tests.cluster.faults import Fault, everything, faulty, lists
 
 from kube.client import Apply, Client, JsonPatch, Selector
 from kube.errors import (

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from faults import faulty
+from tests.cluster.faults import faulty
 
 from kube.client import Client
 from kube.lease import Election, LeadershipLost, Timing

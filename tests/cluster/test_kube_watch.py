@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import pytest
 import pytest_asyncio
-from faults import Fault, everything, faulty, further_pages, lists, watches
+from tests.cluster.faults import Fault, everything, faulty, further_pages, lists, watches
 
 from kube import watch as watching
 from kube.cache import Cache

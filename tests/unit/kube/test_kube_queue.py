@@ -184,6 +184,20 @@ async def test_waiting_worker_gets_a_key_that_is_added_later() -> None:
     assert worker.result() == "a"
 
 
+async def test_waiting_worker_gets_a_key_that_another_worker_was_busy_with() -> None:
+    """Added while it ran, a key goes to whoever is free when it is done."""
+    queue: WorkQueue[str] = WorkQueue()
+    queue.add("a")
+    async with asyncio.timeout(5), asyncio.TaskGroup() as group, queue.take() as key:
+        idle = group.create_task(taken(queue))
+        await asyncio.sleep(0)
+        queue.add(key)
+        await asyncio.sleep(0)
+        assert not idle.done()
+
+    assert idle.result() == "a"
+
+
 async def test_waiting_worker_gets_a_key_when_its_time_comes() -> None:
     """The earliest time wakes a worker even though a later one was armed first."""
     queue: WorkQueue[str] = WorkQueue()

@@ -85,6 +85,15 @@ def test_stream_that_moves_on_may_break_as_often_as_it_likes() -> None:
     assert standing.resume
 
 
+def test_api_server_out_of_reach_costs_no_place() -> None:
+    """However long it is away: hundreds of clients that list at once would not help it up."""
+    standing = FOLLOWING
+    for _ in range(100):
+        standing = judge(standing, attempt(ConnectionFailed("refused"), opened=False, seconds=0.0))
+
+    assert standing.resume
+
+
 def test_failed_list_is_listed_again() -> None:
     """Nothing is followed before a list is complete."""
     failed = Attempt(ServerError("x"), listed=False, opened=False, moved=False, seconds=0.1)
