@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
-from tests.cluster.faults import Fault, everything, faulty, lists
 
 from kube.client import Apply, Client, JsonPatch, Selector
 from kube.errors import (
@@ -34,6 +33,7 @@ from kube.resources import (
 from kube.service_account import act_as
 from kube.wire import JsonObject
 from sandbox.cluster import Cluster
+from tests.cluster.faults import Fault, everything, faulty, lists
 
 
 @pytest_asyncio.fixture(loop_scope="session")

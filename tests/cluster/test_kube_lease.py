@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from tests.cluster.faults import faulty
 
 from kube.client import Client
 from kube.lease import Election, LeadershipLost, Timing
 from kube.login import Login, log_in
 from kube.resources import LEASES, Ref
 from sandbox.cluster import Cluster
+from tests.cluster.faults import faulty
 
 # Ends a test that would hang; a takeover takes under five seconds on an idle machine.
 PATIENCE = 30.0

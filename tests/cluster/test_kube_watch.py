@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 
 import pytest
 import pytest_asyncio
-from tests.cluster.faults import Fault, everything, faulty, further_pages, lists, watches
 
 from kube import watch as watching
 from kube.cache import Cache
@@ -20,6 +19,7 @@ from kube.resources import CONFIG_MAPS, CUSTOM_RESOURCE_DEFINITIONS, Resource
 from kube.watch import Ended, Surroundings, Watch
 from kube.wire import JsonObject, Key
 from sandbox.cluster import Cluster
+from tests.cluster.faults import Fault, everything, faulty, further_pages, lists, watches
 
 # A cluster on a busy machine answers within seconds; this only ends a test that would hang.
 PATIENCE = 30.0
