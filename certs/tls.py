@@ -6,10 +6,14 @@ memory only, is reachable by this process alone and is gone as soon as it was re
 a read-only root file system and without any volume.
 """
 
+import errno
 import os
 import ssl
 
 from certs.bundle import KeyPair, key_pem, pem
+
+# From Linux 6.3, where a hardened kernel (vm.memfd_noexec=2) demands it; Python names it from 3.13 on.
+_MFD_NOEXEC_SEAL = 0x8
 
 # Forward secrecy and authenticated encryption only. Applies to TLS 1.2; all of TLS 1.3's suites are such.
 _CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
@@ -30,8 +34,18 @@ def server_context() -> ssl.SSLContext:
 
 def present(context: ssl.SSLContext, serving: KeyPair) -> None:
     """Present this certificate from the next handshake on."""
-    descriptor = os.memfd_create("sluice-serving-certificate", os.MFD_CLOEXEC)
+    descriptor = _memory_file()
     with os.fdopen(descriptor, "wb") as file:
         file.write(pem(serving.certificate) + key_pem(serving.key))
         file.flush()
         context.load_cert_chain(f"/proc/self/fd/{descriptor}")
+
+
+def _memory_file() -> int:
+    name = "sluice-serving-certificate"
+    try:
+        return os.memfd_create(name, os.MFD_CLOEXEC | _MFD_NOEXEC_SEAL)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # an older kernel does not know the flag
+            raise
+        return os.memfd_create(name, os.MFD_CLOEXEC)

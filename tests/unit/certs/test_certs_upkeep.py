@@ -8,14 +8,16 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
+import jsonpatch
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from certs.bundle import KeyPair, fingerprints, read, write
-from certs.injection import Endpoint, parse_url
+from certs.injection import Endpoint, inject, parse_url
 from certs.issue import SERVING_LIFE
-from certs.upkeep import SETTLED_SECONDS, Upkeep
+from certs.rotation import IssueAuthority, carry_out
+from certs.upkeep import Upkeep
 from kube.errors import Unavailable
 from kube.resources import Ref
 from runtime.clock import ManualClock
@@ -69,11 +71,13 @@ class World:
 
     async def settle(self, replicas: Sequence[Upkeep]) -> float:
         """Do rounds, all replicas at once, until none changes anything; return when the next is due."""
+        quiet = 0
         for _ in range(30):
             writes = self.cluster.writes
             waits = await asyncio.gather(*(replica.once() for replica in replicas))
-            if self.cluster.writes == writes and min(waits, default=DAY) > 0:
-                return max(1.0, min(waits, default=DAY))
+            quiet = quiet + 1 if self.cluster.writes == writes else 0
+            if quiet == 2:  # after one quiet round, whoever was outrun may have something to write
+                return max(0.01, min(waits, default=DAY))
         raise AssertionError("the replicas do not come to rest")
 
 
@@ -228,34 +232,76 @@ async def test_foreign_keys_of_a_secret_are_kept(world: World) -> None:
     assert world.cluster.objects[SECRET]["type"] == "Opaque"
 
 
-async def test_stale_replica_does_not_undo_an_injection(world: World) -> None:
-    """A replica stopped between reading the Secret and writing a consumer cannot bring back an old bundle."""
-    stale, other = world.replica(), world.replica()
-    await world.settle([stale, other])
-    world.cluster.install()  # something to inject
-    resumed = asyncio.Event()
-    turns = 0
+def rotate(cluster: MemoryCluster) -> bytes:
+    """Do what another replica does: add an authority, inject it; return the new bundle."""
+    secret = cluster.objects[SECRET]
+    bundle = carry_out(IssueAuthority("test"), read(secret["data"]), ManualClock().now(), ENDPOINT.names())
+    cluster.put(SECRET, {**secret, "data": write(bundle)})
+    operations = inject(cluster.objects[MUTATING], bundle.trust(), ENDPOINT)
+    cluster.put(MUTATING, jsonpatch.apply_patch(cluster.objects[MUTATING], list(operations or ())))
+    return bundle.trust()
 
-    async def stopped() -> None:
-        nonlocal turns
-        await stale.once()
-        resumed.set()
 
-    def overtake(verb: str, ref: Ref) -> None:
-        nonlocal turns
-        if (verb, ref) == ("patch", MUTATING) and turns == 0:
-            turns += 1
-            data = world.cluster.objects[SECRET]["data"]
-            world.cluster.put(SECRET, {"data": {**data, "ca-key.pem": ""}})
-            injected = write(read(data))["ca-cert.pem"]
-            world.cluster.put(MUTATING, world.cluster.objects[MUTATING])
-            assert injected
+@pytest.mark.parametrize("request_number", [1, 2, 3, 4, 5])
+async def test_stale_replica_does_not_undo_an_injection(world: World, request_number: int) -> None:
+    """A replica that is stopped anywhere in a round never brings back the bundle it had in mind."""
+    replica = world.replica()
+    await replica.once()
+    world.cluster.install()  # so that there is something to inject
+    numbers = itertools.count(1)
+    injected: list[bytes] = []
+
+    def overtake(_verb: str, _ref: Ref) -> None:
+        if next(numbers) == request_number:
+            injected.append(rotate(world.cluster))
+        if injected:
+            assert injected[0] == world.cluster.trusts()[0]
 
     world.cluster.before = overtake
-    await stopped()
+    await world.settle([replica])
 
-    assert resumed.is_set()
-    assert "caBundle" not in world.cluster.objects[MUTATING]["webhooks"][0]["clientConfig"]
+    assert set(world.cluster.trusts()) == set(injected)
+
+
+async def test_step_of_another_replica_is_not_written_over(world: World) -> None:
+    """Two replicas mend the Secret at the same time: what the first one added is still there."""
+    replica = world.replica()
+    await replica.once()
+    secret = world.cluster.objects[SECRET]
+    world.cluster.put(SECRET, {**secret, "data": damaged(secret["data"], "tls.key")})
+    injected: list[bytes] = []
+
+    def overtake(verb: str, ref: Ref) -> None:
+        if (verb, ref) == ("patch", SECRET) and not injected:
+            injected.append(rotate(world.cluster))
+
+    world.cluster.before = overtake
+    await world.settle([replica])
+
+    assert fingerprints(injected[0]) <= fingerprints(replica.bundle.trust())
+    assert world.is_served(replica)
+
+
+@pytest.mark.parametrize("verb", ["get", "patch"])
+@pytest.mark.parametrize("ref", [MUTATING, VALIDATING, DEFINITION], ids=str)
+async def test_replica_keeps_what_is_trusted_while_one_consumer_cannot_be_changed(
+    world: World, verb: str, ref: Ref
+) -> None:
+    """With new keys in the Secret and one consumer still on the old bundle, the old certificate serves on."""
+    replica = world.replica()
+    await replica.once()
+    serving = loaded(replica)
+    del world.cluster.objects[SECRET]
+    world.cluster.before = refusing(verb, ref)
+
+    await replica.once()
+    assert loaded(replica) == serving
+    assert world.is_served(replica)
+    world.cluster.before = lambda _verb, _ref: None
+    await replica.once()
+
+    assert loaded(replica) != serving
+    assert world.is_served(replica)
 
 
 async def test_new_authority_signs_only_after_consumers_had_it_for_a_while(world: World) -> None:
@@ -268,7 +314,7 @@ async def test_new_authority_signs_only_after_consumers_had_it_for_a_while(world
 
     await replica.once()
     assert {trust.count(b"BEGIN") for trust in world.cluster.trusts()} == {2}
-    await world.clock.advance(SETTLED_SECONDS - 1)
+    await world.clock.advance(59)
     await replica.once()
     assert loaded(replica) == serving
     await world.clock.advance(1)
@@ -309,7 +355,9 @@ async def test_failing_requests_change_nothing_of_what_is_served(world: World, v
     assert world.is_served(replica)
 
 
-async def test_replicas_that_undo_each_other_slow_down_and_say_so(world: World) -> None:
+async def test_replicas_that_undo_each_other_slow_down_and_say_so(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
     """A replica whose clock is years ahead does not make the others write without end."""
     ahead = World()
     ahead.cluster = world.cluster
@@ -321,8 +369,8 @@ async def test_replicas_that_undo_each_other_slow_down_and_say_so(world: World) 
         await wrong.once()
 
     assert world.cluster.writes < 60
-    assert right._problems
-    assert "do their clocks agree?" in " ".join((*right._problems, *wrong._problems))
+    said = [str(vars(record)["sluice_fields"]) for record in caplog.records if record.levelname == "WARNING"]
+    assert any("do their clocks agree?" in each for each in said)
 
 
 async def test_expired_certificate_is_not_ready(world: World) -> None:
@@ -361,7 +409,7 @@ lives = st.lists(
 
 
 @given(lives)
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=4, deadline=None)
 def test_ready_replicas_are_verified_by_every_consumer_through_years_of_life(
     life: list[tuple[float, set[int], list[int]]],
 ) -> None:
