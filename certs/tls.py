@@ -12,7 +12,7 @@ import ssl
 
 from certs.bundle import KeyPair, key_pem, pem
 
-# From Linux 6.3, where a hardened kernel (vm.memfd_noexec=2) demands it; Python names it from 3.13 on.
+# From Linux 6.3, where a hardened kernel (vm.memfd_noexec=2) demands it; Python 3.11 has no name for it.
 _MFD_NOEXEC_SEAL = 0x8
 
 # Forward secrecy and authenticated encryption only. Applies to TLS 1.2; all of TLS 1.3's suites are such.
