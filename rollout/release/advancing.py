@@ -218,7 +218,7 @@ def _observed(facts: Facts, release: Release) -> Release:
     return replace(
         release,
         canary_hash=facts.canary_set.hash if facts.canary_set else "",
-        canary_replicas=facts.canary.updated if facts.canary else 0,
+        canary_replicas=facts.canary.replicas if facts.canary else 0,
         canary_ready=facts.canary.available if facts.canary else 0,
         plan_digest=steps_digest(facts.spec.steps),
         rollout_id=facts.workload.rollout_id,

@@ -1,12 +1,16 @@
-"""The chart taken out of a real cluster again, in each of the ways there are."""
+"""The chart taken out of a real cluster again, in each of the ways there are, while a release waits."""
 
 from collections.abc import AsyncIterator
 
+import pytest
 import pytest_asyncio
-from tests.cluster.chart_install import NAMESPACE, PROCESSES, install
+import yaml
 
 from sandbox.cluster import Cluster
 from sandbox.control_plane import Options
+from sandbox.names import JsonObject
+from tests.cluster.application import ALPHA, NAME, V2, Application
+from tests.cluster.chart_install import CHART, NAMESPACE, PROCESSES, fully_available, install
 
 LABEL = "app.kubernetes.io/name=sluice"
 CLUSTER_SCOPED = (
@@ -39,30 +43,103 @@ async def _assert_nothing_is_left(cluster: Cluster) -> None:
     assert (await cluster.kubectl("get", "rollouts", "-A")).returncode == 0
 
 
-async def test_helm_uninstall_leaves_nothing_but_the_definitions(own_cluster: Cluster) -> None:
-    """The hook ends first and succeeds; Rollouts stay readable."""
+OURS = ("sluice.dev/", "rollouts.kruise.io/")
+
+
+async def _release_under_way(cluster: Cluster) -> Application:
+    """Bring a release to its first step, where 20 % of the requests go to the canary."""
+    await cluster.create_namespace("shop")
+    app = Application(cluster, "shop")
+    await app.deploy()
+    await app.set_image(V2)
+    await app.waits(1, 1)
+    return app
+
+
+async def _assert_whole(app: Application) -> None:
+    """Check that the new version is out, every pod serves, and of ours only the Rollout is left."""
+    await app.serves(V2)
+    deployment = await app.wait("deployments", fully_available)
+    service, rollout = await app.get("services"), await app.get("rollouts")
+    for kind in ("deployments", "services", "ingresses"):
+        assert [each["metadata"]["name"] for each in await app.cluster.list(kind, app.namespace)] == [NAME]
+    assert "paused" not in deployment["spec"]
+    assert "pod-template-hash" not in service["spec"]["selector"]
+    assert _marks(deployment) | _marks(service) | _marks(rollout) == set()
+    assert "uninstalled" in rollout["status"]["message"]
+    assert (await app.get(ALPHA))["metadata"]["uid"] == rollout["metadata"]["uid"]
+
+
+def _marks(found: JsonObject) -> set[str]:
+    """Name what we wrote on an object: labels, annotations, finalizers."""
+    metadata = found["metadata"]
+    keys = (*metadata.get("labels", ()), *metadata.get("annotations", ()), *metadata.get("finalizers", ()))
+    return {key for key in keys if key.startswith(OURS)}
+
+
+async def test_helm_uninstall_leaves_everything_whole(own_cluster: Cluster) -> None:
+    """The hook ends the release first and succeeds; Rollouts stay readable and deletable."""
     await install(own_cluster)
+    app = await _release_under_way(own_cluster)
 
     await own_cluster.helm("uninstall", "sluice", "-n", NAMESPACE, "--wait", "--timeout", "4m")
 
+    await _assert_whole(app)
     await _assert_nothing_is_left(own_cluster)
     await own_cluster.kubectl("wait", "--for=delete", "pods", "-l", LABEL, "-n", NAMESPACE, "--timeout=60s")
     assert await _ours(own_cluster, NAMESPACED, "-n", NAMESPACE) == set()
+    await app.kubectl("delete", "rollout", NAME, "--timeout=30s")
 
 
-async def test_uninstalling_without_hooks_leaves_nothing_either(own_cluster: Cluster) -> None:
+async def test_uninstalling_without_hooks_leaves_everything_whole(own_cluster: Cluster) -> None:
     """What the reconciler needs is held by finalizers until it has finished."""
     await install(own_cluster)
+    app = await _release_under_way(own_cluster)
 
     await own_cluster.helm("uninstall", "sluice", "-n", NAMESPACE, "--no-hooks")
 
+    await _assert_whole(app)
     await _assert_nothing_is_left(own_cluster)
 
 
-async def test_deleting_the_namespace_takes_the_cluster_wide_objects_along(own_cluster: Cluster) -> None:
-    """They belong to the namespace by the time it is gone."""
+@pytest.mark.parametrize("order", ["as-rendered", "reversed", "rights-first"])
+async def test_deleting_the_manifests_in_any_order_leaves_everything_whole(
+    own_cluster: Cluster, order: str
+) -> None:
+    """Nobody has to know what depends on what."""
+    rendered = await own_cluster.helm("template", "sluice", CHART, "-n", NAMESPACE, "--no-hooks")
+    manifests = [each for each in yaml.safe_load_all(rendered.stdout) if each]
+    await own_cluster.create_namespace(NAMESPACE)
+    await own_cluster.kubectl("create", "-f", f"{CHART}/crds")
+    await own_cluster.kubectl("create", "-f", "-", stdin=yaml.safe_dump_all(manifests))
+    for process in PROCESSES:
+        await own_cluster.wait_for("deployments", NAMESPACE, process, fully_available, 60)
+    app = await _release_under_way(own_cluster)
+
+    deleted = yaml.safe_dump_all(_ordered(manifests, order))
+    # The webhook configurations may be gone before their turn comes: leaving begins with them.
+    flags = ("--ignore-not-found", "--timeout=120s")
+    await own_cluster.kubectl("delete", "-f", "-", *flags, stdin=deleted)
+
+    await _assert_whole(app)
+    await _assert_nothing_is_left(own_cluster)
+
+
+def _ordered(manifests: list[JsonObject], order: str) -> list[JsonObject]:
+    if order == "reversed":
+        return manifests[::-1]
+    if order == "rights-first":
+        rights = ("ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding")
+        return sorted(manifests, key=lambda each: each["kind"] not in rights)
+    return manifests
+
+
+async def test_deleting_the_namespace_leaves_everything_whole(own_cluster: Cluster) -> None:
+    """Cluster-wide objects belong to the namespace by the time it is gone."""
     await install(own_cluster)
+    app = await _release_under_way(own_cluster)
 
     await own_cluster.kubectl("delete", "namespace", NAMESPACE, "--timeout=120s")
 
+    await _assert_whole(app)
     await _assert_nothing_is_left(own_cluster)
