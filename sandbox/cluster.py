@@ -162,17 +162,13 @@ class Cluster:
 
     async def wait_gone(self, resource: str, namespace: str | None, name: str, seconds: float = 30) -> None:
         """Wait until an object does not exist."""
-        found = await self.get(resource, namespace, name)
-        if found is None:
-            return
-        uid = found["metadata"]["uid"]
-        await wait_for_event(
-            self.api,
-            resource_path(resource, namespace),
-            name,
-            lambda event: event.type == "DELETED" or event.object["metadata"]["uid"] != uid,
-            seconds,
-        )
+        async with self.record(resource, namespace, name) as record:
+            # The record begins with a list: what is not in it is gone already.
+            if record.events:
+                uid = record.events[0].object["metadata"]["uid"]
+                await record.wait_for(
+                    lambda event: event.type == "DELETED" or event.object["metadata"]["uid"] != uid, seconds
+                )
 
     def record(
         self, resource: str, namespace: str | None, name: str | None = None
