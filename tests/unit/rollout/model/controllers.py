@@ -385,20 +385,45 @@ def one_event(store: Store, broken_tags: Iterable[str], choice: int) -> None:
     events[choice % len(events)]()
 
 
-def run_controllers(store: Store, broken_tags: Iterable[str], limit: int = 2000) -> int:
-    """Run every controller until none has anything left to do; return the number of events."""
+def run_controllers(
+    store: Store, broken_tags: Iterable[str], held_up: frozenset[str] = frozenset(), limit: int = 2000
+) -> int:
+    """Run every controller that is not held up until none has anything left to do; return the number of events."""
+    controllers: dict[str, Callable[[], bool]] = {
+        "deployments": lambda: any(sync_deployment(store, name) for name in _names(store, "Deployment")),
+        "replica sets": lambda: any(sync_replica_set(store, name) for name in _names(store, "ReplicaSet")),
+        "pods": lambda: start_pods(store, broken_tags),
+        "endpoints": lambda: any(sync_endpoints(store, name) for name in _service_names(store)),
+        "garbage": lambda: collect_garbage(store),
+    }
+    running = [each for name, each in controllers.items() if name not in held_up]
     for count in range(limit):
-        if not (
-            any(sync_deployment(store, name) for kind, name in list(store.objects) if kind == "Deployment")
-            or any(
-                sync_replica_set(store, name) for kind, name in list(store.objects) if kind == "ReplicaSet"
-            )
-            or start_pods(store, broken_tags)
-            or any(sync_endpoints(store, name) for name in _service_names(store))
-            or collect_garbage(store)
-        ):
+        if not any(each() for each in running):
             return count
     raise AssertionError("the controllers of the model never come to rest")
+
+
+def run_one(store: Store) -> bool:
+    """Let the first controller that has something to do make one write; pods become ready one by one."""
+    return (
+        any(sync_replica_set(store, name) for name in _names(store, "ReplicaSet"))
+        or any(sync_endpoints(store, name) for name in _service_names(store))
+        or collect_garbage(store)
+        or any(sync_deployment(store, name) for name in _names(store, "Deployment"))
+        or _start_one(store)
+    )
+
+
+def _start_one(store: Store) -> bool:
+    for each in store.pods.values():
+        if not each.ready:
+            store.set_ready(each.name, ready=True)
+            return True
+    return False
+
+
+def _names(store: Store, wanted: str) -> list[str]:
+    return [name for kind, name in store.objects if kind == wanted]
 
 
 def _service_names(store: Store) -> set[str]:

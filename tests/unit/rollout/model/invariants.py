@@ -63,9 +63,14 @@ def plan_is_sound(snapshot: Snapshot, made: Plan, again: Plan) -> None:
 def status_write_is_allowed(world: World, snapshot: Snapshot, made: Plan) -> None:
     """A step is left only when it was reached and approved, or by a jump that a client asked for."""
     spec, before, after = snapshot.rollout.spec, snapshot.rollout.status, made.status
+    old, new = before.release, after.release
+    begins = before.phase is Phase.HEALTHY and after.phase is Phase.PROGRESSING
+    again = begins and bool(new.id) and (old.id, old.digest) == (new.id, new.digest)
+    expect("ended-stays-ended", holds=not again, text=f"release {new.id} began a second time")
     if not isinstance(spec, RolloutSpec) or before.phase is not Phase.PROGRESSING:
         return
-    old, new = before.release, after.release
+    if after.phase is Phase.HEALTHY and before.reason is Reason.FINALISING:
+        _is_rolled_out(snapshot)
     same = (old.id, old.digest) == (new.id, new.digest) and after.phase is Phase.PROGRESSING
     restarts = after.reason is Reason.INITIALIZING
     finishes = after.reason is Reason.FINALISING and before.reason is not Reason.FINALISING
@@ -79,6 +84,17 @@ def status_write_is_allowed(world: World, snapshot: Snapshot, made: Plan) -> Non
     expect("approved", holds=_may_leave(snapshot, spec, old), text=f"left step {old.step}: {before}")
     _was_reached(snapshot, spec, old)
     expect("released-world", holds=world.rollout is not None, text="released without a Rollout")
+
+
+def _is_rolled_out(snapshot: Snapshot) -> None:
+    """A release is over when the Deployment runs the new version whole, and nothing else."""
+    workload = snapshot.workload
+    assert workload is not None
+    whole = workload.updated == workload.replicas == workload.available == workload.status_replicas
+    seen = workload.observed_generation == workload.generation
+    expect(
+        "completed-means-out", holds=whole and seen, text=f"completed with {workload.updated} pods updated"
+    )
 
 
 def _is_jump(old: Release, new: Release, steps: int) -> bool:
@@ -205,10 +221,10 @@ def _service_write(world: World, snapshot: Snapshot, old: JsonObject | None, new
         assert old is not None
         assert new is not None
         had, has = _selected(world, old), _selected(world, new)
-        lost = bool(had) and not has
+        lost = not has and any(digest_of_tag(tag) in world.released for tag in had)
         expect("stable-keeps-endpoints", holds=not lost, text="a write of ours left the stable Service empty")
         fresh = {digest_of_tag(tag) for tag in has - had}
-        unapproved = set() if world.torn else fresh - world.released
+        unapproved = set() if world.torn or world.workload is None else fresh - world.released
         expect("wide-after-canary", holds=not unapproved, text="the stable Service was widened over a canary")
     elif new is None:
         found = snapshot.ingresses.get(CANARY)
@@ -265,6 +281,11 @@ def _canary_write(
     """Canary pods appear only beside a pinned Service, and go only after their traffic."""
     before, after = _size(old), _size(new)
     spec = snapshot.rollout.spec
+    if after > before and isinstance(spec, RolloutSpec) and snapshot.workload is not None:
+        own = [each for each in snapshot.replica_sets if each.owner_uid == snapshot.workload.target.uid]
+        serving = [each for each in own if each.replicas > 0]
+        text = f"canary pods beside {len(serving)} revisions"
+        expect("settled-before-canary", holds=len(serving) <= 1, text=text)
     if after > before and isinstance(spec, RolloutSpec) and spec.routings:
         stable = snapshot.services.get(APP)
         held = stable is not None and stable.selected_hash is not None
@@ -288,6 +309,7 @@ def _shrinking(world: World, snapshot: Snapshot, spec: RolloutSpec, after: int) 
         step = spec.steps[release.step - 1]
         enough = after >= step.replicas.of(workload.replicas) and weight <= (step.weight or 0)
         expect("pods-down-after-weight", holds=enough, text=f"canary cut to {after} at {weight} %")
+        _graced_lowering(world)
 
 
 def _graced(world: World, what: str) -> None:
@@ -297,6 +319,15 @@ def _graced(world: World, what: str) -> None:
     since = world.now - world.last_weight_at
     text = f"{what} {since} after the last weight"
     expect("grace", holds=since >= timedelta(seconds=world.grace_seconds), text=text)
+
+
+def _graced_lowering(world: World) -> None:
+    """Pods that a weight needed go only when the data plane had its time to notice the lower one."""
+    if world.lowered_at is None or world.hand_on_route:
+        return
+    since = world.now - world.lowered_at
+    holds = since >= timedelta(seconds=world.grace_seconds)
+    expect("grace", holds=holds, text=f"canary cut {since} after its weight was lowered")
 
 
 def _settling_write(snapshot: Snapshot, action: Action) -> None:
@@ -332,6 +363,29 @@ def world_is_sound(world: World) -> None:
             expect("no-unapproved-pods", holds=digest in world.released, text=text)
 
 
+def world_at_rest_is_sound(world: World) -> None:
+    """Once nothing is left to do: silence without endpoints, whole gate, exact weight and size, nothing left over."""
+    ready, weight = world.ready_pods(CANARY), world.canary_weight()
+    expect("silence", holds=bool(ready) or weight == 0, text=f"{weight} % to a canary without endpoints")
+    allowed = world.approved_weight.get(world.release_id, 0)
+    expect("rest-weight", holds=weight <= allowed, text=f"rests at {weight} % where {allowed} % was approved")
+    phase = world.status.get("phase")
+    if phase == "Healthy":
+        expect("nothing-left", holds=not world.leftovers(), text=f"{world.leftovers()}")
+    if world.workload is None or phase != "Progressing":
+        return
+    if world.condition_reason == "InRolling":
+        closed = world.gate_closed and bool(world.workload["spec"].get("paused"))
+        expect("gate-closed", holds=closed, text="a release rests with its gate open")
+    if world.condition_reason == "InRolling" and world.release.get("currentStepState") == "StepPaused":
+        canaries = [each for each in world.store.of_kind("Deployment") if each["metadata"]["name"] != APP]
+        expect("one-canary", holds=len(canaries) == 1, text=f"{len(canaries)} canary Deployments")
+    serving = world.ready_pods(APP)
+    ours = {each.name for each in world.store.pods.values() if each.ready} & world.pods_of(world.workload)
+    routed = world.store.get("Service", APP) is not None
+    expect("stable-served", holds=bool(serving) or not (ours and routed), text="no stable endpoints at rest")
+
+
 def _leaves(world: World) -> bool:
     """Tell whether the Rollout lets its Deployment go, with whatever template it has (contract, 3.5)."""
     rollout = world.rollout
@@ -341,8 +395,12 @@ def _leaves(world: World) -> bool:
 
 
 def _remember_weights(world: World) -> None:
-    if world.canary_weight():
+    weight = world.canary_weight()
+    if weight:
         world.last_weight_at = world.now
+    if weight < world.weight_before:
+        world.lowered_at = world.now
+    world.weight_before = weight
     status, release = world.status, world.release
     if status.get("phase") != "Progressing" or world.rollout is None:
         return
@@ -350,9 +408,9 @@ def _remember_weights(world: World) -> None:
     index = release.get("currentStepIndex", 0)
     if isinstance(index, int) and 1 <= index <= len(steps):
         one = steps[index - 1]
-        weight = 100 if one.get("matches") else int(one.get("traffic", "0%").removesuffix("%"))
+        asked = 100 if one.get("matches") else int(one.get("traffic", "0%").removesuffix("%"))
         before = world.approved_weight.get(world.release_id, 0)
-        world.approved_weight[world.release_id] = max(before, weight)
+        world.approved_weight[world.release_id] = max(before, asked)
 
 
 # --- helpers of the rules ----------------------------------------------------------------------------

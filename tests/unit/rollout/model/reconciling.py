@@ -67,6 +67,7 @@ def _execute(world: World, snapshot: Snapshot, made: Plan) -> Iterator[bool]:
         except Refused:
             return
         invariants.note_status(world, made.status)
+        invariants.world_is_sound(world)
         world.remember()
         yield True
     for action in made.actions:
@@ -128,6 +129,7 @@ def settle(world: World, *, rounds: int = ROUNDS) -> int:
             if not one.is_empty:
                 continue
             if one.plan.look_again_at is None:
+                invariants.world_at_rest_is_sound(world)
                 return total
             assert one.plan.look_again_at > world.now, "the plan asks to look again at a time that has passed"
             world.now = one.plan.look_again_at

@@ -5,6 +5,8 @@ reconciler's writes pass only the Service hook, as in the product. Past states a
 a pass can be made from a view that is some events old, for each kind of object by itself.
 """
 
+import json
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -109,7 +111,12 @@ class World:
         """By release: the highest weight of any step that it entered."""
         self.last_weight_at: datetime | None = None
         """When a weight was last seen on the canary's route."""
+        self.lowered_at: datetime | None = None
+        """When that weight last went down."""
+        self.weight_before = 0
         self.grace_seconds = 3
+        self.held_up: frozenset[str] = frozenset()
+        """Controllers that do nothing at present: ``endpoints``, ``garbage``, ``pods``, ``deployments``."""
         self.past: list[dict[Key, JsonObject]] = []
         self.store.create(deployment(tag, replicas))
         self.store.create(service())
@@ -228,8 +235,12 @@ class World:
         self.store.patch("Deployment", APP, {"spec": {"replicas": replicas}})
 
     def approve(self, value: str) -> None:
-        """Write the approval annotation."""
-        self.store.patch("Rollout", APP, {"metadata": {"annotations": {names.APPROVE: value}}})
+        """Write the approval annotation: the webhook stamps it, and nothing gets past that hook while it is away."""
+        if self.webhook_away:
+            return
+        stamp = {"approval": value, "user": "jane", "at": "2026-01-01T00:00:00Z"}
+        annotations = {names.APPROVE: value, names.APPROVED_BY: json.dumps(stamp)}
+        self.store.patch("Rollout", APP, {"metadata": {"annotations": annotations}})
 
     def approve_present_step(self) -> None:
         """Approve what waits, as the printed command does."""
@@ -320,6 +331,17 @@ class World:
         sets = {each["metadata"]["uid"] for each in self.store.of_kind("ReplicaSet") if owner_of(each) == uid}
         return {each.tag for each in self.store.pods.values() if each.owner in sets}
 
+    def pods_of(self, owner: JsonObject) -> set[str]:
+        """Return the names of the pods of a Deployment."""
+        uid = owner["metadata"]["uid"]
+        sets = {each["metadata"]["uid"] for each in self.store.of_kind("ReplicaSet") if owner_of(each) == uid}
+        return {each.name for each in self.store.pods.values() if each.owner in sets}
+
+    def ready_by_tag(self) -> Counter[str]:
+        """Count the ready pods of the workload by version."""
+        own = self.pods_of(self.workload) if self.workload else set()
+        return Counter(each.tag for each in self.store.pods.values() if each.ready and each.name in own)
+
     def tags_asked_for(self, owner: JsonObject) -> set[str]:
         """Return the versions of which a Deployment's ReplicaSets are asked to run pods."""
         uid = owner["metadata"]["uid"]
@@ -341,8 +363,8 @@ class World:
         return kind in {"Deployment", "Service", "Ingress"} and name != APP
 
     def run_controllers(self) -> int:
-        """Let every controller of the cluster come to rest."""
-        return controllers.run_controllers(self.store, self.broken_tags)
+        """Let every controller of the cluster come to rest, but for those that are held up."""
+        return controllers.run_controllers(self.store, self.broken_tags, self.held_up)
 
 
 def weight_of(route: JsonObject | None) -> int:

@@ -1,0 +1,312 @@
+"""Short courses of events that each bring one safety rule to bear.
+
+On the engine as it is, each runs through; without the rule it is made for, an invariant of the
+model fails. So the drills are tests of the engine, and together the proof that the model watches.
+"""
+
+from tests.unit.rollout.model import controllers, invariants
+from tests.unit.rollout.model.reconciling import Pass, look, reconcile, settle, stale_view
+from tests.unit.rollout.model.world import APP, World, rollout, step
+
+TWO_STEPS = [step(20, "40%"), step(50, "60%")]
+
+
+def governed(*, grace: int = 3, routed: bool = True) -> World:
+    """Return a world with a Rollout at rest."""
+    world = World()
+    world.grace_seconds = grace
+    world.store.create(rollout(TWO_STEPS, grace=grace, routed=routed))
+    settle(world)
+    return world
+
+
+def paused_at(number: int, *, grace: int = 3) -> World:
+    """Return a world whose release of v2 waits for approval at a step."""
+    world = governed(grace=grace)
+    world.apply_template("v2")
+    settle(world)
+    for _ in range(number - 1):
+        world.approve_present_step()
+        settle(world)
+    invariants.expect("drill", holds=world.release["currentStepIndex"] == number, text=f"{world.status}")
+    return world
+
+
+def ends_healthy(world: World, *, succeeded: bool) -> None:
+    """Expect the end of a release, with nothing left."""
+    settle(world)
+    conditions = {each["type"]: each["status"] for each in world.status["conditions"]}
+    invariants.expect("ends", holds=world.status["phase"] == "Healthy", text=f"{world.status}")
+    invariants.expect("ends", holds=conditions["Succeeded"] == str(succeeded), text=f"{world.status}")
+    invariants.expect("nothing-left", holds=not world.leftovers(), text=f"{world.leftovers()}")
+
+
+def completes() -> None:
+    """Two steps, each approved."""
+    world = paused_at(2)
+    world.approve_present_step()
+    ends_healthy(world, succeeded=True)
+
+
+def waits_for_its_own_approval() -> None:
+    """Neither another step's nor another release's approval moves a step."""
+    world = paused_at(1)
+    for value in ("zzzzz/1", f"{world.release_id}/2", "nonsense"):
+        world.approve(value)
+        settle(world)
+        invariants.expect("approved", holds=world.release["currentStepIndex"] == 1, text=f"{value} counted")
+
+
+def canary_loses_its_pods() -> None:
+    """Every canary pod fails while it has traffic."""
+    world = paused_at(1)
+    world.broken_tags.add("v2")
+    settle(world)
+
+
+def endpoints_lag_behind() -> None:
+    """Pods are up, the EndpointSlices do not show them yet."""
+    world = governed()
+    world.apply_template("v2")
+    world.held_up = frozenset({"endpoints"})
+    settle(world)
+    world.held_up = frozenset()
+    settle(world)
+
+
+def pods_do_not_come_up() -> None:
+    """One canary pod of two never becomes ready."""
+    world = governed()
+    world.held_up = frozenset({"pods"})
+    world.apply_template("v2")
+    settle(world)
+    pod = next(each for each in world.store.pods.values() if each.tag == "v2")
+    world.store.set_ready(pod.name, ready=True)
+    settle(world)
+
+
+def pods_without_traffic() -> None:
+    """No traffic is routed; a step is approved before its pods are there."""
+    world = governed(routed=False)
+    world.held_up = frozenset({"pods"})
+    world.apply_template("v2")
+    settle(world)
+    world.approve_present_step()
+    settle(world)
+    world.held_up = frozenset()
+    world.approve_present_step()
+    settle(world)
+    invariants.expect("second", holds=world.release["currentStepIndex"] == 2, text=f"{world.status}")
+
+
+def rolls_back() -> None:
+    """The old template again, while the canary has traffic."""
+    world = paused_at(1)
+    world.apply_template("v1")
+    ends_healthy(world, succeeded=False)
+
+
+def rolls_back_slowly() -> None:
+    """Roll back while neither pods nor the garbage collector are quick."""
+    world = paused_at(1)
+    world.apply_template("v1")
+    world.held_up = frozenset({"garbage", "replica sets"})
+    settle(world)
+    world.held_up = frozenset()
+    ends_healthy(world, succeeded=False)
+
+
+def third_template() -> None:
+    """v3 while v2's canary has traffic."""
+    world = paused_at(1)
+    world.apply_template("v3")
+    settle(world)
+    invariants.expect(
+        "third", holds=world.release["currentStepState"] == "StepPaused", text=f"{world.status}"
+    )
+
+
+def third_template_while_promoting() -> None:
+    """v3 while v2 rolls out natively: two revisions serve behind the gate."""
+    world = paused_at(2, grace=0)
+    world.approve_present_step()
+    world.held_up = frozenset({"pods"})
+    settle(world)
+    world.held_up = frozenset()
+    world.apply_template("v3")
+    settle(world)
+    invariants.expect(
+        "third", holds=world.release["currentStepState"] == "StepPaused", text=f"{world.status}"
+    )
+
+
+def change_in_the_middle_of_a_roll() -> None:
+    """v3 while v1 and v2 both serve, in about equal numbers, and the Deployment's limits allow no jump."""
+    world = paused_at(2, grace=0)
+    limits = {"rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
+    world.store.patch("Deployment", APP, {"spec": {"strategy": limits}})
+    world.approve_present_step()
+    for _ in range(400):
+        counts = world.ready_by_tag()
+        if counts.get("v1", 0) <= 3 and counts.get("v2", 0) >= 2:
+            break
+        if not reconcile(world):
+            controllers.run_one(world.store)
+    invariants.expect("drill", holds=not world.gate_closed, text=f"{world.status}")
+    world.apply_template("v3")
+    settle(world)
+    invariants.expect(
+        "third", holds=world.release["currentStepState"] == "StepPaused", text=f"{world.status}"
+    )
+
+
+def jumps_back() -> None:
+    """From step 2 to step 1: weight and pods go down."""
+    world = paused_at(1)
+    world.write_release({"currentStepState": "StepReady"})
+    settle(world)
+    _jump_to_the_first_step(world)
+
+
+def old_approval_after_a_jump_back() -> None:
+    """Step 1 was approved by annotation once; who jumps back to it means to stay there."""
+    _jump_to_the_first_step(paused_at(2))
+
+
+def _jump_to_the_first_step(world: World) -> None:
+    world.write_release({"nextStepIndex": 1})
+    settle(world)
+    canary = world.store.get("Deployment", f"{APP}-{world.release_id}")
+    assert canary is not None
+    invariants.expect("shrinks", holds=canary["spec"]["replicas"] == 2, text=f"{canary['spec']}")
+    invariants.expect("jumped", holds=world.canary_weight() == 20, text=f"{world.canary_weight()} %")
+
+
+def weight_raised_by_hand() -> None:
+    """Somebody sets weight 90 while a pod is missing, so that the step cannot be finished."""
+    world = paused_at(1)
+    world.held_up = frozenset({"pods"})
+    pod = next(each for each in world.store.pods.values() if each.tag == "v2")
+    world.store.set_ready(pod.name, ready=False)
+    world.meddle_with_canary_route("90")
+    settle(world)
+
+
+def gate_torn_open() -> None:
+    """The gate is opened by hand while the webhook is away."""
+    world = paused_at(1)
+    world.webhook_away = True
+    world.tear_gate_open()
+    world.held_up = frozenset({"deployments"})
+    settle(world)
+
+
+def late_creations() -> None:
+    """A reconciler that lost its lease goes on with what it had planned, after the release was taken back."""
+    world, begun = governed(), list[Pass]()
+    world.apply_template("v2")
+    for _ in range(40):
+        world.run_controllers()
+        if (one := look(world)) and one.plan.actions:
+            begun.append(one)
+        reconcile(world, writes=1)
+    world.apply_template("v1")
+    settle(world)
+    for one in begun:
+        while next(one.writes, False):
+            pass
+    ends_healthy(world, succeeded=False)
+
+
+def view_of_a_finished_release() -> None:
+    """The release is over; the cache of Deployments still shows its gate closed."""
+    world = paused_at(2, grace=0)
+    before = {key: each for key, each in world.store.objects.items() if key[0] == "Deployment"}
+    world.approve_present_step()
+    settle(world)
+    reconcile(world, {**world.store.objects, **before})
+    ends_healthy(world, succeeded=True)
+
+
+def disabled_after_third_template() -> None:
+    """Disabled between a third template and the removal of the second one's canary."""
+    world = paused_at(1)
+    world.apply_template("v3")
+    world.change_spec({"disabled": True})
+    settle(world)
+    invariants.expect("nothing-left", holds=not world.leftovers(), text=f"{world.leftovers()}")
+
+
+def workload_deleted() -> None:
+    """The Deployment goes while its canary has traffic."""
+    world = paused_at(1)
+    world.store.delete("Deployment", APP)
+    settle(world)
+    invariants.expect("nothing-left", holds=not world.leftovers(), text=f"{world.leftovers()}")
+
+
+def webhook_away() -> None:
+    """Everything of ours works on without the webhook."""
+    world = paused_at(1)
+    world.webhook_away = True
+    world.store.patch("Service", APP, {"spec": {"selector": {"pod-template-hash": None}}})
+    settle(world)
+    world.write_release({"currentStepState": "StepReady"})
+    settle(world)
+    world.write_release({"currentStepState": "StepReady"})
+    ends_healthy(world, succeeded=True)
+
+
+def stable_is_down() -> None:
+    """The version that serves is broken, and the release is its cure."""
+    world = governed()
+    world.broken_tags.add("v1")
+    world.run_controllers()
+    world.apply_template("v2")
+    settle(world)
+    for _ in range(2):
+        world.approve_present_step()
+        settle(world)
+    ends_healthy(world, succeeded=True)
+
+
+def stale_views() -> None:
+    """Passes from views of any age, between the writes of a whole release."""
+    world = governed(grace=0)
+    world.apply_template("v2")
+    for turn in range(60):
+        world.run_controllers()
+        world.remember()
+        kinds = ("Rollout", "Deployment", "ReplicaSet", "Service", "Ingress", "EndpointSlice")
+        ages = {kind: (turn * (index + 3)) % 7 for index, kind in enumerate(kinds)}
+        reconcile(world, stale_view(world, ages))
+        reconcile(world, writes=1)
+        if world.release.get("currentStepState") == "StepPaused":
+            world.approve_present_step()
+    ends_healthy(world, succeeded=True)
+
+
+DRILLS = (
+    completes,
+    waits_for_its_own_approval,
+    canary_loses_its_pods,
+    endpoints_lag_behind,
+    pods_do_not_come_up,
+    pods_without_traffic,
+    rolls_back,
+    rolls_back_slowly,
+    third_template,
+    third_template_while_promoting,
+    change_in_the_middle_of_a_roll,
+    jumps_back,
+    old_approval_after_a_jump_back,
+    weight_raised_by_hand,
+    gate_torn_open,
+    late_creations,
+    view_of_a_finished_release,
+    disabled_after_third_template,
+    workload_deleted,
+    webhook_away,
+    stable_is_down,
+    stale_views,
+)

@@ -1,0 +1,155 @@
+"""One safety rule at a time: every drill runs through, and none does without the rule it is made for."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from rollout import manifests
+from rollout.release import advancing, closing, cursor, facts, holding, pods, routes, services
+from rollout.release import plan as planning
+from rollout.release.outcome import DONE
+from tests.unit.rollout.model import drills
+from tests.unit.rollout.model.invariants import InvariantBroken
+
+Change = Callable[[pytest.MonkeyPatch], None]
+
+
+@pytest.mark.parametrize("drill", drills.DRILLS, ids=lambda each: each.__name__)
+def test_engine_stands_the_drill(drill: Callable[[], None]) -> None:
+    """No invariant breaks on the course of events of this drill."""
+    drill()
+
+
+# --- the engine with one rule taken out --------------------------------------------------------------
+
+
+def done(*_: Any, **__: Any) -> None:
+    """Stand for a task that has nothing to do."""
+    return DONE
+
+
+def without(module: Any, name: str, instead: Any = done) -> Change:
+    """Take a rule out of the engine for one test."""
+    return lambda patch: patch.setattr(module, name, instead)
+
+
+def _undrained(snapshot: Any, canary: Any, *, drained: bool) -> Any:
+    del drained
+    return _remove(snapshot, canary, drained=False)
+
+
+def _shrinking_early(given: Any, step: Any) -> Any:
+    return _grow(given, step) or pods.shrink(given, step)
+
+
+def _created_with_pods(*args: Any) -> Any:
+    made = _canary_deployment(*args)
+    return {**made, "spec": {**made["spec"], "replicas": 2}}
+
+
+def _created_with_weight(given: Any, ref: Any, routing: Any) -> Any:
+    return _render(given, ref, routing if routing.reaches_canary else routes.Routing(weight=20))
+
+
+def _wide_first(given: Any) -> Any:
+    return tuple(sorted(_taking_back(given), key=lambda task: task[0] != "RestoreStableService"))
+
+
+def _canary_gone_first(given: Any, *, wait: bool) -> Any:
+    return tuple(reversed(_letting_out(given, wait=wait)))
+
+
+def _unguarded(patch: pytest.MonkeyPatch) -> None:
+    for module in (holding, planning, pods, routes, services):
+        patch.setattr(module, "guarded", lambda _, change: change)
+
+
+_remove, _grow, _render = pods.remove, pods.grow, routes._render
+_canary_deployment, _taking_back, _letting_out = (
+    manifests.canary_deployment,
+    closing._taking_back,
+    closing._letting_out,
+)
+
+RULES: dict[str, tuple[Change, Callable[[], None]]] = {
+    "a canary without endpoints gets no traffic": (
+        without(advancing, "silence_empty"),
+        drills.canary_loses_its_pods,
+    ),
+    "endpoints are waited for": (
+        without(facts.Facts, "ready_behind", lambda *_: 1000),
+        drills.endpoints_lag_behind,
+    ),
+    "the data plane gets its grace": (without(routes, "grace"), drills.rolls_back),
+    "a route is silenced before it is removed": (without(routes, "silence"), drills.completes),
+    "a canary is drained before it goes": (without(pods, "remove", _undrained), drills.rolls_back_slowly),
+    "every write is guarded": (_unguarded, drills.completes),
+    "the stable Service is pinned first": (without(services, "pin"), drills.completes),
+    "canary pods are waited for": (without(pods, "available"), drills.pods_without_traffic),
+    "a step waits for its own approval": (
+        without(advancing, "_approved", lambda _: True),
+        drills.waits_for_its_own_approval,
+    ),
+    "a pause without length has no end": (
+        without(cursor, "_pause_ended", lambda *_: True),
+        drills.waits_for_its_own_approval,
+    ),
+    "a hand-edited weight is brought down": (without(routes, "restrict"), drills.weight_raised_by_hand),
+    "a torn gate is closed again": (without(holding, "hold"), drills.gate_torn_open),
+    "a rolling Deployment is settled first": (
+        without(holding, "settle"),
+        drills.change_in_the_middle_of_a_roll,
+    ),
+    "settling keeps to the limits": (
+        without(holding, "_serving", lambda _: 0),
+        drills.change_in_the_middle_of_a_roll,
+    ),
+    "the stable Service is widened again": (without(closing, "_widen"), drills.completes),
+    "the stable Service is widened after the canary": (
+        without(closing, "_taking_back", _wide_first),
+        drills.rolls_back,
+    ),
+    "the canary goes after its route": (
+        without(closing, "_letting_out", _canary_gone_first),
+        drills.completes,
+    ),
+    "pods go down after weights": (without(pods, "grow", _shrinking_early), drills.jumps_back),
+    "a stable template that returns is a roll-back": (
+        without(facts.Facts, "returning", property(lambda _: False)),
+        drills.rolls_back,
+    ),
+    "an old canary goes before the new one comes": (without(advancing, "clear_old"), drills.third_template),
+    "a canary is created without pods": (
+        without(manifests, "canary_deployment", _created_with_pods),
+        drills.late_creations,
+    ),
+    "a route is created without weight": (
+        without(routes, "_render", _created_with_weight),
+        drills.late_creations,
+    ),
+    "leftovers are cleared at rest": (without(closing, "leftovers", lambda _: False), drills.late_creations),
+    "a finished release does not begin again": (
+        without(planning, "_opened", advancing.start),
+        drills.view_of_a_finished_release,
+    ),
+    "a missing workload is cleaned up after": (without(closing, "clear"), drills.workload_deleted),
+    "a canary Service goes after its route": (without(routes, "remove"), drills.workload_deleted),
+    "a canary Service is removed": (without(services, "remove_canaries"), drills.completes),
+    "the gate opens at the end": (without(holding, "open_gate"), drills.completes),
+    "the native rolling update is waited for": (
+        without(holding, "rolled_out"),
+        drills.third_template_while_promoting,
+    ),
+    "a canary shrinks": (without(pods, "shrink"), drills.jumps_back),
+}
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_drill_breaks_without_its_rule(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Taking any one safety rule out of the engine breaks an invariant in the drill made for it."""
+    change, drill = RULES[rule]
+    change(monkeypatch)
+
+    with pytest.raises(InvariantBroken):
+        drill()
