@@ -53,8 +53,8 @@ class Product:
 
 
 def holder(lease: JsonObject) -> str:
-    """Return who holds a Lease."""
-    return str(lease["spec"].get("holderIdentity") or "")
+    """Return the pod that holds a Lease; each start of its process is another holder."""
+    return str(lease["spec"].get("holderIdentity") or "").partition("_")[0]
 
 
 def _process_of(pod: str) -> int:

@@ -1,18 +1,23 @@
 """Recorded writes of other clients, sent again to a cluster in which objects have other identities."""
 
+import asyncio
 import json
 from dataclasses import dataclass
 from functools import cache
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-from sandbox.api import JSON, MERGE_PATCH, STRATEGIC_MERGE_PATCH
+from sandbox.api import JSON, MERGE_PATCH, STRATEGIC_MERGE_PATCH, ApiError
 from sandbox.names import JsonObject
 from tests.cluster.application import Application
 
 _FILE = Path(__file__).parents[1] / "recordings" / "vela-walkthrough.jsonl"
 _JSON_PATCH = "application/json-patch+json"
-_METHODS = {"create": "POST", "update": "PUT", "patch": "PATCH", "delete": "DELETE"}
+_METHODS = {"create": "POST", "patch": "PATCH", "delete": "DELETE"}
+_CONFLICT_SECONDS = 5
+"""The reconciler writes a status a few times a second at most."""
+
 _RECORDED_GRACE, _GRACE = '"gracePeriodSeconds": 5', '"gracePeriodSeconds": 0'
 """The one value that is changed: what it does is waited for in tests of its own."""
 
@@ -52,11 +57,21 @@ async def replay(app: Application, write: Write) -> JsonObject:
     uri = write.uri.replace("/namespaces/default/", f"/namespaces/{app.namespace}/")
     body = moved(app, write.body)
     if write.verb == "update":
-        body = _typed(body, await app.cluster.api.get(uri.removesuffix("/status")))
-    if write.verb == "delete":
-        body = None
-    method = _METHODS[write.verb]
-    return await app.cluster.api.request(method, uri, body, content_type=write.content_type)
+        return await _replace(app, uri, body)
+    method, sent = _METHODS[write.verb], None if write.verb == "delete" else body
+    return await app.cluster.api.request(method, uri, sent, content_type=write.content_type)
+
+
+async def _replace(app: Application, uri: str, body: JsonObject) -> JsonObject:
+    """Read and write back until nobody came between, as was recorded of vela (409, then again)."""
+    async with asyncio.timeout(_CONFLICT_SECONDS):
+        while True:
+            live = await app.cluster.api.get(uri.removesuffix("/status"))
+            try:
+                return await app.cluster.api.put(uri, _typed(body, live))
+            except ApiError as error:
+                if error.status != HTTPStatus.CONFLICT:
+                    raise
 
 
 def moved(app: Application, body: Any) -> Any:

@@ -22,10 +22,13 @@ from tests.cluster.application import (
     phase,
     state,
 )
+from tests.cluster.chart_install import NAMESPACE
 from tests.cluster.product import Product, application
 
 _WEBHOOK = "sluice-webhook"
 _RECONCILER = "sluice-reconciler"
+_RECONCILER_USER = f"system:serviceaccount:{NAMESPACE}:{_RECONCILER}"
+_LABEL = "rollouts.kruise.io/workload-type"
 _FAILOVER_SECONDS = 5.0
 """The promise: a killed leader's work is taken up within this time."""
 
@@ -59,9 +62,10 @@ async def outage(product: Product) -> AsyncIterator[Outage]:
         await app.waits(1, 1)
         await product.scale(_WEBHOOK, 0)
         try:
-            yield await _outage(app, before)
+            found = await _outage(app, before)
         finally:
             await product.scale(_WEBHOOK, 2)
+    yield found
 
 
 async def _outage(app: Application, before: inventory.Inventory) -> Outage:
@@ -124,12 +128,12 @@ async def test_change_that_passed_without_the_webhook_is_held_late(
     product: Product, app: Application
 ) -> None:
     """An unlabelled Deployment changed while no webhook answered is held late, and an event says so."""
-    await app.create(manifests.service(), manifests.ingress(host=app.host), manifests.deployment())
-    await app.wait("deployments", manifests.available(5))
-    await product.scale(_RECONCILER, 0)
-    await app.create(manifests.rollout(grace_period_seconds=0))
-    await product.scale(_WEBHOOK, 0)
+    await app.deploy()
     try:
+        await product.scale(_RECONCILER, 0)
+        # The state before the label lands, which only the reconciler could make: nobody else may take it off.
+        await app.kubectl("label", f"deployment/{NAME}", f"{_LABEL}-", f"--as={_RECONCILER_USER}")
+        await product.scale(_WEBHOOK, 0)
         # Pods that never become ready: the native update is still under way when somebody comes to look.
         await app.set_image(f"{V2}-unready")
     finally:
