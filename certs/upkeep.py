@@ -131,16 +131,17 @@ class Upkeep:
         self._in_place = self._in_place or not (this.problems or this.outrun)
 
     async def _look(self, this: _Round) -> None:
-        """Read the consumers; definitions only while there are configurations.
+        """Read the consumers; definitions count only while there are configurations.
 
         Whoever removes the installation deletes the configurations first and then takes the conversion out
-        of the definitions; we must not put it back.
+        of the definitions; we must not put it back. That is why the definitions are read first: when there
+        still is a configuration after that, the conversion was not taken out before, and if it is now, our
+        patch of what was read is refused.
         """
-        for ref in self._installation.configurations:
+        for ref in (*self._installation.definitions, *self._installation.configurations):
             await self._look_at(ref, this)
-        if this.found:
-            for ref in self._installation.definitions:
-                await self._look_at(ref, this)
+        if this.found.keys().isdisjoint(self._installation.configurations):
+            this.found.clear()
 
     async def _look_at(self, ref: Ref, this: _Round) -> None:
         try:

@@ -4,7 +4,7 @@ import asyncio
 import base64
 import itertools
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -165,6 +165,37 @@ async def test_definition_is_left_alone_while_the_installation_is_being_removed(
 
     assert world.cluster.objects[DEFINITION]["spec"]["conversion"] == {"strategy": "None"}
     assert replica.ready() is None
+
+
+@pytest.mark.parametrize(
+    "request_numbers", list(itertools.combinations_with_replacement(range(1, 9), 3)), ids=str
+)
+async def test_leaving_wins_over_every_round_that_is_under_way(
+    world: World, request_numbers: tuple[int, int, int]
+) -> None:
+    """However a round falls into the removal of the installation, the conversion stays taken out."""
+    replica = world.replica()
+    await replica.once()
+    world.cluster.install()  # so that there is something to inject
+    numbers = itertools.count(1)
+    removals: list[Callable[[], object]] = [
+        lambda: world.cluster.objects.pop(MUTATING),
+        lambda: world.cluster.objects.pop(VALIDATING),
+        lambda: world.cluster.put(DEFINITION, definition()),
+    ]
+
+    def leave(_verb: str, _ref: Ref) -> None:
+        number = next(numbers)
+        for due, remove in zip(request_numbers, removals, strict=True):
+            if due == number:
+                remove()
+
+    world.cluster.before = leave
+    await replica.once()
+    await replica.once()
+    await replica.once()
+
+    assert world.cluster.objects[DEFINITION]["spec"]["conversion"] == {"strategy": "None"}
 
 
 async def test_consumer_that_is_being_deleted_is_not_written(world: World) -> None:
