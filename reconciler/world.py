@@ -8,9 +8,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from kube.cache import Cache
-from kube.resources import DEPLOYMENTS, ENDPOINT_SLICES, INGRESSES, REPLICA_SETS, ROLLOUTS, SERVICES
+from kube.projection import Tree, keep
+from kube.resources import DEPLOYMENTS, ENDPOINT_SLICES, INGRESSES, PODS, REPLICA_SETS, ROLLOUTS, SERVICES
 from kube.wire import JsonObject, Key
 from rollout import manifests, names
+from rollout.observation import read_trouble
 
 _OWNER = "owner"  # index: uid of the controlling owner
 _WORKLOAD = "workload"  # index of Rollouts: namespace/name of the Deployment
@@ -27,11 +29,18 @@ class World:
             ROLLOUTS, indexers={_WORKLOAD: _workloads, _SERVICE: _services, _INGRESS: _ingresses}
         )
         self.deployments: Cache[JsonObject] = Cache(DEPLOYMENTS, indexers={_OWNER: _owners})
-        self.replica_sets: Cache[JsonObject] = Cache(REPLICA_SETS, indexers={_OWNER: _owners})
+        self.replica_sets: Cache[JsonObject] = Cache(
+            REPLICA_SETS, decode=keep(REPLICA_SETS, _REPLICA_SET), indexers={_OWNER: _owners}
+        )
+        self.pods: Cache[JsonObject] = Cache(
+            PODS, decode=keep(PODS, _POD), indexers={_OWNER: _owners_of_troubled}
+        )
         self.services: Cache[JsonObject] = Cache(SERVICES, indexers={_OWNER: _owners, _PINNED_BY: _pinned_by})
         self.ingresses: Cache[JsonObject] = Cache(INGRESSES, indexers={_OWNER: _owners})
         self.endpoint_slices: Cache[JsonObject] = Cache(
-            ENDPOINT_SLICES, indexers={_SERVICE: _sliced_services}
+            ENDPOINT_SLICES,
+            decode=keep(ENDPOINT_SLICES, _ENDPOINT_SLICE),
+            indexers={_SERVICE: _sliced_services},
         )
 
     @property
@@ -41,6 +50,7 @@ class World:
             self.rollouts,
             self.deployments,
             self.replica_sets,
+            self.pods,
             self.services,
             self.ingresses,
             self.endpoint_slices,
@@ -61,22 +71,41 @@ class World:
         services |= _by_name(self.services.by_index(_PINNED_BY, f"{namespace}/{rollout['metadata']['name']}"))
         ingresses = self._named(self.ingresses, namespace, _with_canary(_ingress_names(rollout)))
         ingresses |= _by_name(self.ingresses.by_index(_OWNER, uid))
-        sets = (self.replica_sets.by_index(_OWNER, each["metadata"]["uid"]) for each in deployments.values())
+        sets = [
+            found
+            for each in deployments.values()
+            for found in self.replica_sets.by_index(_OWNER, each["metadata"]["uid"])
+        ]
+        pods = (self.pods.by_index(_OWNER, each["metadata"]["uid"]) for each in sets)
         slices = (self.endpoint_slices.by_index(_SERVICE, f"{namespace}/{name}") for name in services)
-        found: list[JsonObject] = [*deployments.values(), *services.values(), *ingresses.values()]
-        for group in (*sets, *slices):
+        found: list[JsonObject] = [*deployments.values(), *sets, *services.values(), *ingresses.values()]
+        for group in (*pods, *slices):
             found.extend(group)
         return found
 
     def rollouts_near(self, kind: str, value: JsonObject) -> Iterator[Key]:
         """Give the Rollouts whose next move may depend on an object."""
+        yield from self._by_owner(kind, value)
+        yield from self._by_reference(kind, value)
+
+    def _by_owner(self, kind: str, value: JsonObject) -> Iterator[Key]:
+        if kind == "Pod" and not read_trouble(value):
+            return  # pods that are well are seen in counts and endpoints
+        namespace = value["metadata"].get("namespace", "")
+        for owner_kind, name in _owner_names(value["metadata"]):
+            match owner_kind:
+                case "Rollout":
+                    yield Key(namespace, name)
+                case "Deployment":
+                    yield from self._rollouts_of_deployment(namespace, name)
+                case "ReplicaSet" if revision := self.replica_sets.get(namespace, name):
+                    yield from self._by_owner("ReplicaSet", revision)
+                case _:
+                    pass
+
+    def _by_reference(self, kind: str, value: JsonObject) -> Iterator[Key]:
         metadata = value["metadata"]
         namespace = metadata.get("namespace", "")
-        for owner_kind, name in _owner_names(metadata):
-            if owner_kind == "Rollout":
-                yield Key(namespace, name)
-            elif owner_kind == "Deployment":
-                yield from self._rollouts_of_deployment(namespace, name)
         match kind:
             case "Rollout":
                 yield Key(namespace, metadata["name"])
@@ -90,7 +119,7 @@ class World:
             case "EndpointSlice":
                 for service in _sliced_services(value):
                     yield from self._referring(_SERVICE, service)
-            case _:  # ReplicaSets are near by their owner alone
+            case _:  # ReplicaSets and Pods are near by their owner alone
                 pass
 
     def _deployments(self, rollout: JsonObject, namespace: str, uid: str) -> dict[str, JsonObject]:
@@ -118,12 +147,52 @@ class World:
                 yield Key(namespace, owner)
 
 
+# --- what is kept of objects that come by the thousand ---------------------------------------------
+
+_IDENTITY: Tree = {
+    "name": None,
+    "namespace": None,
+    "uid": None,
+    "resourceVersion": None,
+    "labels": None,
+    "ownerReferences": None,
+}
+_REPLICA_SET: Tree = {
+    "metadata": _IDENTITY,
+    "spec": {"replicas": None, "template": None},
+    "status": {"replicas": None, "readyReplicas": None},
+}
+_CONTAINER: Tree = {"state": {"waiting": {"reason": None, "message": None}}}
+_POD: Tree = {
+    "metadata": {
+        "name": None,
+        "namespace": None,
+        "uid": None,
+        "resourceVersion": None,
+        "ownerReferences": None,
+    },
+    "status": {
+        "conditions": {"type": None, "status": None, "reason": None, "message": None},
+        "initContainerStatuses": _CONTAINER,
+        "containerStatuses": _CONTAINER,
+    },
+}
+_ENDPOINT_SLICE: Tree = {
+    "metadata": _IDENTITY,
+    "endpoints": {"conditions": {"ready": None}, "targetRef": {"kind": None, "name": None}},
+}
+
+
 # --- references between objects --------------------------------------------------------------------
 
 
 def _owners(value: JsonObject) -> Iterable[str]:
     references = value["metadata"].get("ownerReferences") or ()
     return [each["uid"] for each in references if each.get("controller")]
+
+
+def _owners_of_troubled(pod: JsonObject) -> Iterable[str]:
+    return _owners(pod) if read_trouble(pod) else ()
 
 
 def _owner_names(metadata: JsonObject) -> list[tuple[str, str]]:

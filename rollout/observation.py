@@ -20,6 +20,8 @@ from rollout.status import read_status
 from rollout.wire import JsonObject
 
 _DEFAULT_MAX_UNAVAILABLE = "25%"
+_STARTING = ("ContainerCreating", "PodInitializing")  # kubelet's reasons for a wait that is no trouble
+_LONGEST_TROUBLE = 200  # of a message: it stands in a status, a condition and an event's note
 
 
 def observe(
@@ -29,8 +31,8 @@ def observe(
 ) -> Snapshot:
     """Build the snapshot of one Rollout from the objects around it.
 
-    ``objects`` are Deployments, ReplicaSets, Services, Ingresses and EndpointSlices of the Rollout's
-    namespace; more than needed does no harm.
+    ``objects`` are Deployments, ReplicaSets, Pods in trouble, Services, Ingresses and EndpointSlices of the
+    Rollout's namespace; more than needed does no harm.
     """
     by_kind: dict[str, list[JsonObject]] = {}
     for each in objects:
@@ -53,6 +55,7 @@ def observe(
             each["metadata"]["name"]: read_ingress(each, own.target.uid)
             for each in by_kind.get("Ingress", ())
         },
+        troubles=read_troubles(by_kind.get("Pod", ())),
         ready_pods=read_ready_pods(by_kind.get("EndpointSlice", ())),
     )
 
@@ -180,6 +183,34 @@ def read_ready_pods(slices: Iterable[JsonObject]) -> dict[str, frozenset[str]]:
             if (endpoint.get("conditions") or {}).get("ready", True) and (pod := _pod_name(endpoint)):
                 pods.add(pod)
     return {service: frozenset(pods) for service, pods in ready.items()}
+
+
+def read_troubles(pods: Iterable[JsonObject]) -> dict[str, str]:
+    """Collect, for each ReplicaSet, what keeps one of its pods from running; of several the first by name."""
+    found: dict[str, str] = {}
+    for pod in sorted(pods, key=lambda each: str(each["metadata"]["name"]), reverse=True):
+        if trouble := read_trouble(pod):
+            found[_owner_uid(pod["metadata"])] = f"pod {pod['metadata']['name']}: {trouble}"
+    return found
+
+
+def read_trouble(pod: JsonObject) -> str | None:
+    """Say what keeps a pod from running, in the words of kubelet and scheduler; None while nothing does."""
+    status = pod.get("status") or {}
+    for kind in ("initContainerStatuses", "containerStatuses"):
+        for each in status.get(kind) or ():
+            waiting = (each.get("state") or {}).get("waiting") or {}
+            if waiting.get("reason", _STARTING[0]) not in _STARTING:
+                return _said(waiting)
+    for each in status.get("conditions") or ():
+        if (each.get("type"), each.get("status")) == ("PodScheduled", "False"):
+            return _said(each)
+    return None
+
+
+def _said(why: JsonObject) -> str:
+    text = f"{why.get('reason', '')}: {why.get('message', '')}".removesuffix(": ")
+    return text if len(text) <= _LONGEST_TROUBLE else f"{text[:_LONGEST_TROUBLE]}..."
 
 
 def _pod_name(endpoint: JsonObject) -> str | None:

@@ -116,5 +116,7 @@ class Snapshot:
     """The namespace's Services, by name."""
     ingresses: Mapping[str, Ingress]
     """The namespace's Ingresses, by name."""
+    troubles: Mapping[str, str]
+    """ReplicaSet uid to what keeps one of its pods from running."""
     ready_pods: Mapping[str, frozenset[str]]
     """Service name to the names of the pods that its EndpointSlices show ready."""

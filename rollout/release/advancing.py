@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from rollout import messages
 from rollout.actions import Event
-from rollout.release import cursor, holding, pods, routes, services
+from rollout.release import closing, cursor, holding, pods, routes, services
 from rollout.release.facts import Facts
 from rollout.release.outcome import DONE, Doing, Outcome, Task, first_unfinished, together
 from rollout.release.plan_value import Plan
@@ -61,10 +61,8 @@ def advance(facts: Facts) -> Plan:
     observed = _observed(facts, recorded)
     if outcome is not DONE:
         working = _working(observed, recorded, stage, outcome)
-        status = _status(
-            facts, working, Reason.IN_ROLLING, blocked=outcome.waits_for if outcome.blocked else None
-        )
-        return Plan(status, outcome.actions, look_again_at=outcome.until)
+        status = _status(facts, working, Reason.IN_ROLLING, outcome)
+        return Plan(status, outcome.actions, _trouble_events(working, outcome), outcome.until)
     reached = cursor.advanced(observed, steps, now, approved=_approved(facts))
     return _arrived(facts, recorded, replace(reached, message=""))
 
@@ -78,6 +76,13 @@ def _working(observed: Release, recorded: Release, stage: StepState, outcome: Do
         working, canary_replicas=recorded.canary_replicas, canary_ready=recorded.canary_ready
     )
     return recorded if counted_as_before == recorded else working
+
+
+def _trouble_events(release: Release, outcome: Doing) -> tuple[Event, ...]:
+    if outcome.trouble is None:
+        return ()
+    key = f"{release.id}/{release.step}/{outcome.trouble.partition(': ')[2].partition(':')[0]}"
+    return (Event("CanaryInTrouble", outcome.waits_for, key=key, warning=True),)
 
 
 def _arrived(facts: Facts, before: Release, after: Release) -> Plan:
@@ -141,7 +146,7 @@ def _stages(facts: Facts, step: Step) -> tuple[_Stage, ...]:
             (
                 lambda: holding.hold(facts),
                 lambda: silence_empty(facts.snapshot, facts),
-                lambda: clear_old(facts),
+                lambda: closing.clear_old(facts),
                 lambda: supported(facts.spec),
                 each_service(lambda ref: services.suitable(facts, ref)),
                 each(lambda ref: routes.suitable(facts, ref)),
@@ -191,19 +196,6 @@ def silence_empty(snapshot: Snapshot, facts: Facts) -> Outcome:
     )
 
 
-def clear_old(facts: Facts) -> Outcome:
-    """Remove canaries of an earlier release, after their traffic."""
-    old = facts.old_canaries
-    if not old:
-        return DONE
-    return first_unfinished(
-        [
-            lambda: together(routes.silence(facts.snapshot, ref) for ref in facts.spec.routings),
-            lambda: together(pods.remove(facts.snapshot, each, drained=True) for each in old),
-        ]
-    )
-
-
 # --- status ----------------------------------------------------------------------------------------
 
 
@@ -226,11 +218,13 @@ def _observed(facts: Facts, release: Release) -> Release:
     )
 
 
-def _status(facts: Facts, release: Release, reason: Reason, *, blocked: str | None = None) -> Status:
-    message = blocked or _message(facts.spec, release, reason)
+def _status(facts: Facts, release: Release, reason: Reason, outcome: Outcome = DONE) -> Status:
+    blocked = outcome is not DONE and outcome.blocked
+    message = outcome.waits_for if outcome and blocked else _message(facts.spec, release, reason)
+    told = f"{message}: {outcome.trouble}" if outcome and outcome.trouble else message
     status = replace(facts.rollout.status, release=release, phase=Phase.PROGRESSING, message=message)
     return status.with_condition(
-        "Progressing", status=True, reason=reason.value, message=message, now=facts.snapshot.now
+        "Progressing", status=True, reason=reason.value, message=told, now=facts.snapshot.now
     )
 
 

@@ -99,12 +99,27 @@ def leftovers(facts: Facts) -> bool:
     )
 
 
+def clear_old(facts: Facts) -> Outcome:
+    """Remove canaries of an earlier release, after their traffic."""
+    old = facts.old_canaries
+    if not old:
+        return DONE
+    return first_unfinished(
+        [
+            lambda: together(routes.silence(facts.snapshot, ref) for ref in facts.spec.routings),
+            lambda: together(pods.remove(facts.snapshot, each, drained=True) for each in old),
+        ]
+    )
+
+
 # --- the two orders --------------------------------------------------------------------------------
 
 
 def _letting_out(facts: Facts, *, wait: bool) -> tuple[_Named, ...]:
     snapshot = facts.snapshot
     tasks: tuple[_Named, ...] = (
+        # Widened before, the stable Service would find the pods of a version that was replaced meanwhile.
+        ("FinalisingStepRouteTrafficToStable", lambda: clear_old(facts)),
         ("RestoreStableService", lambda: _widen(facts)),
         ("FinalisingStepRouteTrafficToStable", lambda: _silence(facts)),
         ("FinalisingStepRouteTrafficToStable", lambda: routes.remove(snapshot)),

@@ -120,6 +120,12 @@ class Facts:
         return max(sets, key=lambda each: (each.replicas, each.hash), default=None)
 
     @property
+    def canary_trouble(self) -> str | None:
+        """What keeps the canary from becoming available: a pod's own reason, or the controller's."""
+        pod = self.snapshot.troubles.get(self.canary_set.target.uid) if self.canary_set else None
+        return pod or (self.canary.stuck if self.canary else None)
+
+    @property
     def old_canaries(self) -> tuple[Deployment, ...]:
         """Canary Deployments of earlier releases."""
         return tuple(each for each in owned_deployments(self.snapshot) if each is not self.canary)

@@ -21,6 +21,8 @@ class Doing:
     """When looking again makes sense although nothing in the cluster changes."""
     blocked: bool = False
     """True when only a person can mend it: the text then belongs where a person looks first."""
+    trouble: str | None = None
+    """What makes the wait likely to be a long one, in the words of whoever reported it."""
 
 
 DONE = None
@@ -48,4 +50,5 @@ def together(outcomes: Iterable[Outcome]) -> Outcome:
         actions=tuple(action for each in doing for action in each.actions),
         until=min(untils) if untils else None,
         blocked=leading.blocked,
+        trouble=leading.trouble,
     )

@@ -51,8 +51,8 @@ def available(facts: Facts, step: Step) -> Outcome:
     have = canary.available if canary and canary.observed_generation >= canary.generation else 0
     if have >= need:
         return DONE
-    stuck = canary.stuck if canary else None
-    return Doing(messages.waits_for_pods(need, facts.canary_name, stuck))
+    trouble = facts.canary_trouble
+    return Doing(messages.waits_for_pods(need, facts.canary_name, trouble), trouble=trouble)
 
 
 def shrink(facts: Facts, step: Step) -> Outcome:

@@ -73,7 +73,10 @@ def _healthy(facts: Facts, release: Release) -> Status:
         message = messages.recreates(facts.workload.target.name)
     elif succeeded:
         message = messages.COMPLETED if succeeded.status else messages.ROLLED_BACK
+    elif status.message in {messages.HEALTHY, messages.SEEDED}:
+        message = status.message
     else:
-        message = messages.SEEDED if holding.rolled_out(facts) is DONE else messages.HEALTHY
+        first = status.phase is not Phase.DISABLED and holding.rolled_out(facts) is DONE
+        message = messages.SEEDED if first else messages.HEALTHY
     healthy = replace(status, phase=Phase.HEALTHY, message=message, release=release)
     return healthy.without_condition("Terminating") if status.phase is Phase.DISABLED else healthy

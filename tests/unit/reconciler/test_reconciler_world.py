@@ -54,6 +54,10 @@ def world() -> World:
         world.replica_sets,
         obj("ReplicaSet", "other-1", metadata=owned_by("Deployment", "other", "uid-other")),
     )
+    waiting = {"containerStatuses": [{"state": {"waiting": {"reason": "ImagePullBackOff"}}}]}
+    pods = owned_by("ReplicaSet", "web-1", "uid-ReplicaSet-web-1")
+    put(world.pods, obj("Pod", "web-1-abcde", metadata=pods, status=waiting))
+    put(world.pods, obj("Pod", "web-1-fghij", metadata=pods, status={}))
     for name in ("web", "web-canary", "other"):
         put(world.services, obj("Service", name))
     put(world.services, obj("Service", "once", metadata={"annotations": {"sluice.dev/pinned-by": "web"}}))
@@ -73,6 +77,7 @@ def test_around_a_rollout_is_what_it_names_owns_or_pinned_and_nothing_else(world
         ("Deployment", "web"),
         ("Deployment", "web-abcde"),
         ("ReplicaSet", "web-1"),
+        ("Pod", "web-1-abcde"),
         ("Service", "web"),
         ("Service", "web-canary"),
         ("Service", "once"),
@@ -89,6 +94,7 @@ def test_around_a_rollout_is_what_it_names_owns_or_pinned_and_nothing_else(world
         ("Deployment", "web"),
         ("Deployment", "web-abcde"),
         ("ReplicaSet", "web-1"),
+        ("Pod", "web-1-abcde"),
         ("Service", "web"),
         ("Service", "web-canary"),
         ("Service", "once"),
