@@ -1,9 +1,11 @@
 """The walkthrough's application in a namespace of its own: deployed, changed, waited for, looked at."""
 
+import asyncio
 import json
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from http import HTTPStatus
 
 from sandbox import manifests
 from sandbox.api import STRATEGIC_MERGE_PATCH, Event
@@ -180,6 +182,13 @@ class Application:
                 and not any(pod["metadata"].get("deletionTimestamp") for pod in found)
             ),
         )
+
+    async def serves_requests(self) -> None:
+        """Wait until the data plane knows the host; it tells nobody when it does."""
+        data_plane = await self.cluster.data_plane()
+        async with asyncio.timeout(SECONDS):
+            while (await data_plane.request(self.host)).status != HTTPStatus.OK:
+                pass
 
     async def wait_for_all(
         self, resource: str, decide: Callable[[list[JsonObject]], bool], seconds: float = SECONDS

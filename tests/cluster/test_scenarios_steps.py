@@ -5,6 +5,7 @@ import time
 import pytest
 
 from sandbox import manifests
+from sandbox.demo import lives
 from tests.cluster import inventory
 from tests.cluster.application import (
     NAME,
@@ -196,3 +197,59 @@ async def test_new_version_that_is_never_ready_says_which_pods_it_waits_for(app:
     assert message(stuck) == "Rollout is in step(1/1), and upgrade workload to new version"
     assert await app.weight() in {None, 0}
     assert is_paused(await app.get("deployments"))
+
+
+async def test_release_loses_no_request(app: Application) -> None:
+    """With grace for the data plane and pods that drain, a release under load loses nothing up to its end."""
+    data_plane = await app.cluster.data_plane()
+    rollout = manifests.rollout(grace_period_seconds=2)
+    await app.deploy(rollout, deployment=manifests.deployment(pre_stop_seconds=3))
+    await app.serves_requests()
+
+    async with data_plane.load(app.host, rate=50) as traffic:
+        await app.set_image(V2)
+        await app.waits(1, 1)
+        await data_plane.wait_for(app.host, V2)
+        await app.approve()
+        await app.completes()
+        await app.serves(V2)
+
+    assert traffic.by_image[V2] > 0
+    assert traffic.lost == 0
+
+
+async def test_stable_ingress_edited_during_a_release_is_followed(app: Application) -> None:
+    """What a user changes on the stable Ingress mid-release reaches the canary's; the weight stays."""
+    await app.deploy()
+    await app.set_image(V2)
+    await app.waits(1, 1)
+
+    rules = manifests.ingress(host=f"other.{app.host}")["spec"]["rules"]
+    patch = {"metadata": {"annotations": {"example.com/team": "blue"}}, "spec": {"rules": rules}}
+    await app.cluster.patch("ingresses", app.namespace, NAME, patch)
+    found = await app.wait(
+        "ingresses",
+        lambda found: found["spec"]["rules"][0]["host"] == rules[0]["host"],
+        name=f"{NAME}-canary",
+    )
+
+    assert found["metadata"]["annotations"]["example.com/team"] == "blue"
+    assert await app.weight() == 20
+
+
+@pytest.mark.xfail(
+    strict=True, reason="promotion starts the approved pods again instead of handing them over"
+)
+async def test_promotion_keeps_the_pods_that_were_approved(app: Application) -> None:
+    """The canary's pods become the Deployment's: what was looked at is what runs."""
+    await app.deploy(plan(step(40, 2)))
+    await app.set_image(V2)
+    await app.waits(1, 1)
+    approved = lives.staying(await app.pods(), V2)
+
+    await app.approve()
+    await app.completes()
+    await app.serves(V2)
+
+    assert len(approved) == 2
+    assert list(lives.losses(approved, lives.staying(await app.pods(), V2))) == []
