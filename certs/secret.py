@@ -43,9 +43,11 @@ class Stored:
 class SecretStore:
     """The bundle's place in the cluster."""
 
-    def __init__(self, requests: Requests, ref: Ref) -> None:
+    def __init__(self, requests: Requests, ref: Ref, owner: Mapping[str, Any] | None = None) -> None:
+        """``owner``: a reference that a Secret which is created gets, so that it goes with the installation."""
         self._requests = requests
         self._ref = ref
+        self._owner = owner
 
     async def read(self) -> Stored:
         """Return what is there now."""
@@ -77,6 +79,7 @@ class SecretStore:
                     "app.kubernetes.io/part-of": "sluice",
                     "app.kubernetes.io/managed-by": "sluice-webhook",
                 },
+                **({"ownerReferences": [self._owner]} if self._owner else {}),
             },
             # known to tools that look for certificates and their expiry
             "type": "kubernetes.io/tls",

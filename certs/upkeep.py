@@ -55,6 +55,8 @@ class Installation:
     definitions: tuple[Ref, ...]
     """Custom resource definitions whose versions the webhook converts."""
     endpoint: Endpoint
+    owner: Mapping[str, Any] | None = None
+    """Reference to what the Secret goes with; None outside a cluster."""
 
 
 @dataclass(slots=True)
@@ -79,7 +81,7 @@ class Upkeep:
     def __init__(self, requests: Requests, installation: Installation, clock: Clock, log: Log) -> None:
         self._requests = requests
         self._installation = installation
-        self._store = SecretStore(requests, installation.secret)
+        self._store = SecretStore(requests, installation.secret, installation.owner)
         self._clock = clock
         self._log = log
         self._names = installation.endpoint.names()

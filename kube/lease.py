@@ -138,11 +138,14 @@ class Election:
         lease: Ref,
         identity: str,
         *,
+        owner: JsonObject | None = None,
         timing: Timing | None = None,
         observer: ElectionObserver = _unobserved,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """Stand for a lease; one that we create gets `owner` as its owner reference."""
         self._client = client
+        self._owner = owner
         self._lease = lease
         self._identity = identity
         self._timing = timing or Timing()
@@ -278,7 +281,8 @@ class Election:
         lease = {
             "apiVersion": resource.api_version,
             "kind": resource.kind,
-            "metadata": {"name": self._lease.name},
+            "metadata": {"name": self._lease.name}
+            | ({"ownerReferences": [self._owner]} if self._owner else {}),
             "spec": spec,
         }
         return await self._client.create(resource, lease, namespace=self._lease.namespace)

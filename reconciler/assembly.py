@@ -10,6 +10,7 @@ from kube.client import Client, Selector
 from kube.events import EventWriter
 from kube.lease import Election
 from kube.login import Login, log_in
+from kube.owners import owner_reference
 from kube.resources import LEASES
 from kube.service_account import act_as
 from kube.watch import Watch
@@ -100,7 +101,10 @@ async def assemble(settings: ReconcilerSettings, process: Process) -> Assembly:
     for each in (*world.caches.values(), *installation.caches.values()):
         await each.wait_synced(_SYNC_SECONDS)
     election = Election(
-        client, LEASES.ref(settings.namespace, settings.lease_name), f"{replica}_{os.urandom(4).hex()}"
+        client,
+        LEASES.ref(settings.namespace, settings.lease_name),
+        f"{replica}_{os.urandom(4).hex()}",
+        owner=await owner_reference(client, installation.deployment),
     )
     executor = Executor(client, world.caches, lambda: election.leading, process.log)
     controller = Controller(

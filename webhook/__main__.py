@@ -12,8 +12,10 @@ from certs.upkeep import Installation
 from kube.cache import Cache
 from kube.client import Client
 from kube.login import log_in
+from kube.owners import owner_reference
 from kube.resources import (
     CUSTOM_RESOURCE_DEFINITIONS,
+    DEPLOYMENTS,
     MUTATING_WEBHOOK_CONFIGURATIONS,
     SECRETS,
     VALIDATING_WEBHOOK_CONFIGURATIONS,
@@ -37,7 +39,7 @@ async def start(settings: WebhookSettings, process: Process) -> None:
     rollouts, routings = rollout_cache(), traffic_routing_cache()
     for cache in (rollouts, routings):
         _watch(process, client, cache)
-    certificates = _certificates(settings, process, client)
+    certificates = await _certificates(settings, process, client)
     process.start_task("certificates", certificates.run)
     process.health.add_ready("certificates", certificates.ready)
     endpoints = Endpoints(
@@ -70,7 +72,7 @@ def _watch(process: Process, client: Client, cache: Cache[dict[str, Any]]) -> No
     process.health.add_ready(f"cache of {plural}", lambda: None if cache.synced else "not synced yet")
 
 
-def _certificates(settings: WebhookSettings, process: Process, client: Client) -> ServingCertificates:
+async def _certificates(settings: WebhookSettings, process: Process, client: Client) -> ServingCertificates:
     installation = Installation(
         secret=SECRETS.ref(settings.namespace, settings.secret_name),
         configurations=(
@@ -79,6 +81,7 @@ def _certificates(settings: WebhookSettings, process: Process, client: Client) -
         ),
         definitions=(CUSTOM_RESOURCE_DEFINITIONS.ref(None, "rollouts.rollouts.kruise.io"),),
         endpoint=_endpoint(settings),
+        owner=await owner_reference(client, DEPLOYMENTS.ref(settings.namespace, "sluice-webhook")),
     )
     return ServingCertificates(
         client, installation, clock=process.clock, log=process.log, metrics=process.metrics

@@ -38,6 +38,8 @@ async def _assert_nothing_is_left(cluster: Cluster) -> None:
     for kind in ("clusterroles", "clusterrolebindings"):
         await cluster.wait_gone(f"rbac.authorization.k8s.io/v1/{kind}", None, "sluice-reconciler", 60)
     assert await _ours(cluster, CLUSTER_SCOPED) == set()
+    await cluster.wait_gone("secrets", NAMESPACE, "sluice-webhook-certs", 60)
+    await cluster.wait_gone("leases", NAMESPACE, "sluice-reconciler", 60)
     crds = await cluster.kubectl("get", "crds", "-o", "name")
     assert "customresourcedefinition.apiextensions.k8s.io/rollouts.rollouts.kruise.io" in crds.stdout.split()
     assert (await cluster.kubectl("get", "rollouts", "-A")).returncode == 0

@@ -31,6 +31,7 @@ ALLOWED: dict[tuple[str, str], dict[tuple[str, str], str]] = {
     },
     ("Role", "sluice-webhook"): {
         ("/secrets", "sluice-webhook-certs"): f"{READ_PATCH} update",
+        ("apps/deployments", "sluice-webhook"): "get",
         ("/secrets", "*"): "create",
     },
     ("ClusterRole", "sluice-reconciler"): {
