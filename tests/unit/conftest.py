@@ -7,7 +7,6 @@ import os
 
 from hypothesis import HealthCheck, settings
 
-
 settings.register_profile("short", derandomize=True, database=None, print_blob=True, deadline=None)
 settings.register_profile(
     "long",

@@ -9,13 +9,25 @@ from rollout import manifests
 from rollout.release import advancing, closing, cursor, facts, holding, pods, routes, services
 from rollout.release import plan as planning
 from rollout.release.outcome import DONE
+from rollout.traffic.routing import Routing
 from tests.unit.rollout.model import drills
 from tests.unit.rollout.model.invariants import InvariantBroken
 
 Change = Callable[[pytest.MonkeyPatch], None]
 
 
-@pytest.mark.parametrize("drill", drills.DRILLS, ids=lambda each: each.__name__)
+OPEN = {
+    drills.old_approval_after_a_jump_back: "an approval counts again after a jump back",
+    drills.stalled_widening: "a write of an earlier release meets an object that the next one left alone",
+}
+
+
+def _marked(drill: Callable[[], None]) -> Any:
+    marks = [pytest.mark.xfail(strict=True, reason=OPEN[drill])] if drill in OPEN else []
+    return pytest.param(drill, marks=marks, id=drill.__name__)
+
+
+@pytest.mark.parametrize("drill", [_marked(each) for each in drills.DRILLS])
 def test_engine_stands_the_drill(drill: Callable[[], None]) -> None:
     """No invariant breaks on the course of events of this drill."""
     drill()
@@ -49,7 +61,7 @@ def _created_with_pods(*args: Any) -> Any:
 
 
 def _created_with_weight(given: Any, ref: Any, routing: Any) -> Any:
-    return _render(given, ref, routing if routing.reaches_canary else routes.Routing(weight=20))
+    return _render(given, ref, routing if routing.reaches_canary else Routing(weight=20))
 
 
 def _wide_first(given: Any) -> Any:
@@ -65,12 +77,10 @@ def _unguarded(patch: pytest.MonkeyPatch) -> None:
         patch.setattr(module, "guarded", lambda _, change: change)
 
 
-_remove, _grow, _render = pods.remove, pods.grow, routes._render
-_canary_deployment, _taking_back, _letting_out = (
-    manifests.canary_deployment,
-    closing._taking_back,
-    closing._letting_out,
-)
+_remove, _grow, _canary_deployment = pods.remove, pods.grow, manifests.canary_deployment
+_render = routes._render  # noqa: SLF001 - the rules that are taken out stand in private functions
+_taking_back = closing._taking_back  # noqa: SLF001 - likewise
+_letting_out = closing._letting_out  # noqa: SLF001 - likewise
 
 RULES: dict[str, tuple[Change, Callable[[], None]]] = {
     "a canary without endpoints gets no traffic": (
@@ -119,7 +129,7 @@ RULES: dict[str, tuple[Change, Callable[[], None]]] = {
         without(facts.Facts, "returning", property(lambda _: False)),
         drills.rolls_back,
     ),
-    "an old canary goes before the new one comes": (without(advancing, "clear_old"), drills.third_template),
+    "an old canary goes before the new one comes": (without(closing, "clear_old"), drills.third_template),
     "a canary is created without pods": (
         without(manifests, "canary_deployment", _created_with_pods),
         drills.late_creations,

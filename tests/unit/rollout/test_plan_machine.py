@@ -22,8 +22,7 @@ from tests.unit.rollout.model.reconciling import (
     settle_without_waiting,
     stale_view,
 )
-from tests.unit.rollout.model.store import Refused
-from tests.unit.rollout.model.world import APP, World, ingress, rollout, service, step
+from tests.unit.rollout.model.world import APP, World, rollout, step
 
 TAGS = ("v1", "v2", "v3", "v4")
 ENDINGS = ("complete", "roll back", "disable", "delete", "delete the workload")
@@ -224,10 +223,12 @@ class ReleaseMachine(RuleBasedStateMachine):
 
     @rule()
     def pass_whole(self) -> None:
+        """Make a whole pass."""
         reconcile(self.world)
 
     @rule(writes=st.integers(1, 2))
     def pass_that_crashes(self, writes: int) -> None:
+        """Crash after a write or two."""
         reconcile(self.world, writes=writes)
 
     @rule(
@@ -237,16 +238,19 @@ class ReleaseMachine(RuleBasedStateMachine):
         )
     )
     def pass_from_stale_view(self, ages: dict[str, int]) -> None:
+        """Make a pass from caches of different ages."""
         reconcile(self.world, stale_view(self.world, ages))
 
     @rule()
     def pass_begins(self) -> None:
+        """Let a reconciler plan, and stall before its first write."""
         if (one := look(self.world)) is not None:
             self.passes.append(one)
 
     @precondition(lambda self: bool(self.passes))
     @rule(choice=st.integers(0, 5))
     def pass_goes_on(self, choice: int) -> None:
+        """Let a stalled reconciler make its next write."""
         one = self.passes[choice % len(self.passes)]
         if not next(one.writes, False):
             self.passes.remove(one)
@@ -261,6 +265,7 @@ class ReleaseMachine(RuleBasedStateMachine):
 
     @rule()
     def rest(self) -> None:
+        """Let everybody come to rest while the clock stands."""
         settle_without_waiting(self.world)
         self.happened()
 
@@ -290,6 +295,7 @@ class Ending:
         self.world = world
 
     def take(self, ending: str) -> None:
+        """Take a way out and check what it leaves."""
         match ending:
             case "complete":
                 self._complete()

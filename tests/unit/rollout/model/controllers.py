@@ -84,7 +84,7 @@ class _Sync:
         )
 
     def scale(self) -> bool:
-        """Do what the real controller does when paused or scaled: the sole set whole, several in proportion."""
+        """Do what the real one does when paused or scaled: a sole set whole, several in proportion."""
         active = _active(self.sets)
         sole = active[0] if len(active) == 1 else None
         if not active:
@@ -342,7 +342,7 @@ def sync_endpoints(store: Store, service: str) -> bool:
 
 
 def collect_garbage(store: Store) -> bool:
-    """Do one piece of the garbage collector's work: finish an orphaning, or delete what has lost its owners."""
+    """Do a piece of the garbage collector's work: finish an orphaning, or delete what lost its owners."""
     uids = {each["metadata"]["uid"] for each in store.objects.values()}
     for (kind, name), each in list(store.objects.items()):
         if ORPHAN_FINALIZER in (each["metadata"].get("finalizers") or ()):
@@ -388,7 +388,7 @@ def one_event(store: Store, broken_tags: Iterable[str], choice: int) -> None:
 def run_controllers(
     store: Store, broken_tags: Iterable[str], held_up: frozenset[str] = frozenset(), limit: int = 2000
 ) -> int:
-    """Run every controller that is not held up until none has anything left to do; return the number of events."""
+    """Run every controller that is not held up until none has work left; return the number of events."""
     controllers: dict[str, Callable[[], bool]] = {
         "deployments": lambda: any(sync_deployment(store, name) for name in _names(store, "Deployment")),
         "replica sets": lambda: any(sync_replica_set(store, name) for name in _names(store, "ReplicaSet")),

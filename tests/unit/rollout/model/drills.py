@@ -100,7 +100,7 @@ def pods_without_traffic() -> None:
 
 
 def rolls_back() -> None:
-    """The old template again, while the canary has traffic."""
+    """Apply the old template again, while the canary has traffic."""
     world = paused_at(1)
     world.apply_template("v1")
     ends_healthy(world, succeeded=False)
@@ -193,7 +193,7 @@ def weight_raised_by_hand() -> None:
 
 
 def gate_torn_open() -> None:
-    """The gate is opened by hand while the webhook is away."""
+    """Open the gate by hand while the webhook is away."""
     world = paused_at(1)
     world.webhook_away = True
     world.tear_gate_open()
@@ -202,7 +202,7 @@ def gate_torn_open() -> None:
 
 
 def late_creations() -> None:
-    """A reconciler that lost its lease goes on with what it had planned, after the release was taken back."""
+    """Go on with what a reconciler without its lease had planned, after the release was taken back."""
     world, begun = governed(), list[Pass]()
     world.apply_template("v2")
     for _ in range(40):
@@ -218,8 +218,22 @@ def late_creations() -> None:
     ends_healthy(world, succeeded=False)
 
 
+def stalled_widening() -> None:
+    """Stall a reconciler before it widens the Service for v2, and go on when v3 has its canary."""
+    world = paused_at(2, grace=0)
+    world.approve_present_step()
+    reconcile(world)
+    stalled = look(world)
+    assert stalled is not None
+    world.apply_template("v3")
+    settle(world)
+    while next(stalled.writes, False):
+        pass
+    settle(world)
+
+
 def view_of_a_finished_release() -> None:
-    """The release is over; the cache of Deployments still shows its gate closed."""
+    """Show the gate still closed, by an old cache of Deployments, when the release is over."""
     world = paused_at(2, grace=0)
     before = {key: each for key, each in world.store.objects.items() if key[0] == "Deployment"}
     world.approve_present_step()
@@ -238,7 +252,7 @@ def disabled_after_third_template() -> None:
 
 
 def workload_deleted() -> None:
-    """The Deployment goes while its canary has traffic."""
+    """Delete the Deployment while its canary has traffic."""
     world = paused_at(1)
     world.store.delete("Deployment", APP)
     settle(world)
@@ -258,7 +272,7 @@ def webhook_away() -> None:
 
 
 def stable_is_down() -> None:
-    """The version that serves is broken, and the release is its cure."""
+    """Release the cure for a version that serves nothing."""
     world = governed()
     world.broken_tags.add("v1")
     world.run_controllers()
@@ -271,7 +285,7 @@ def stable_is_down() -> None:
 
 
 def stale_views() -> None:
-    """Passes from views of any age, between the writes of a whole release."""
+    """Pass from views of any age, between the writes of a whole release."""
     world = governed(grace=0)
     world.apply_template("v2")
     for turn in range(60):
@@ -303,6 +317,7 @@ DRILLS = (
     weight_raised_by_hand,
     gate_torn_open,
     late_creations,
+    stalled_widening,
     view_of_a_finished_release,
     disabled_after_third_template,
     workload_deleted,

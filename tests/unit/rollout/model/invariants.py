@@ -23,7 +23,7 @@ from tests.unit.rollout.model.world import APP, World, template, weight_of
 CANARY = f"{APP}-canary"
 
 
-class InvariantBroken(AssertionError):
+class InvariantBroken(AssertionError):  # noqa: N818 - the rule is broken, the program is not
     """A rule was broken; ``rule`` is its name."""
 
     def __init__(self, rule: str, text: str) -> None:
@@ -46,7 +46,7 @@ def expect(rule: str, *, holds: bool, text: str) -> None:
 
 
 def plan_is_sound(snapshot: Snapshot, made: Plan, again: Plan) -> None:
-    """The same snapshot gives the same plan; it never looks into the past; every write names what it saw."""
+    """Demand the same plan again, a look into the future alone, and writes that name what they saw."""
     expect("deterministic", holds=made == again, text=f"{made} != {again}")
     due = made.look_again_at
     expect("future", holds=due is None or due > snapshot.now, text=f"look again at {due}, now {snapshot.now}")
@@ -61,7 +61,7 @@ def plan_is_sound(snapshot: Snapshot, made: Plan, again: Plan) -> None:
 
 
 def status_write_is_allowed(world: World, snapshot: Snapshot, made: Plan) -> None:
-    """A step is left only when it was reached and approved, or by a jump that a client asked for."""
+    """Let a step be left only when it was reached and approved, or by a jump that a client asked for."""
     spec, before, after = snapshot.rollout.spec, snapshot.rollout.status, made.status
     old, new = before.release, after.release
     begins = before.phase is Phase.HEALTHY and after.phase is Phase.PROGRESSING
@@ -87,7 +87,7 @@ def status_write_is_allowed(world: World, snapshot: Snapshot, made: Plan) -> Non
 
 
 def _is_rolled_out(snapshot: Snapshot) -> None:
-    """A release is over when the Deployment runs the new version whole, and nothing else."""
+    """Let a release be over only when the Deployment runs the new version whole, and nothing else."""
     workload = snapshot.workload
     assert workload is not None
     whole = workload.updated == workload.replicas == workload.available == workload.status_replicas
@@ -179,7 +179,7 @@ def _route_write(
     before, after = weight_of(old), weight_of(new)
     if after == 0 and isinstance(action, Delete):
         text = f"the canary Ingress is deleted while it sends {before} %"
-        expect("silent-before-removal", holds=before == 0 or world.workload is None, text=text)
+        expect("silent-before-removal", holds=before == 0 or snapshot.workload is None, text=text)
     if after == 0:
         return
     ready = _canary_ready(snapshot)
@@ -189,7 +189,7 @@ def _route_write(
 
 
 def _raise(world: World, snapshot: Snapshot, action: Action, weight: int) -> None:
-    """Weights go up only after pods and endpoints, up to what was approved, beside a pinned stable Service."""
+    """Let weights go up only after pods and endpoints, as far as approved, beside a pinned Service."""
     spec, workload, release = snapshot.rollout.spec, snapshot.workload, snapshot.rollout.status.release
     assert isinstance(spec, RolloutSpec)
     assert workload is not None
@@ -231,7 +231,7 @@ def _service_write(world: World, snapshot: Snapshot, old: JsonObject | None, new
         reaches = weight_of(found.manifest if found else None) > 0 or world.canary_weight() > 0
         text = "the canary Service is deleted while a route leads to it"
         expect("route-before-service", holds=not reaches, text=text)
-        _graced(world, "the canary Service is deleted")
+        _graced(world, snapshot, "the canary Service is deleted")
 
 
 def _selected(world: World, service: JsonObject) -> set[str]:
@@ -242,7 +242,7 @@ def _selected(world: World, service: JsonObject) -> set[str]:
 
 
 def _workload_write(world: World, snapshot: Snapshot, old: JsonObject | None, new: JsonObject | None) -> None:
-    """The gate opens only for promotion, for roll-back, for leaving, or when nothing serves."""
+    """Let the gate open only for promotion, for roll-back, for leaving, or when nothing serves."""
     assert old is not None
     expect("workload-stays", holds=new is not None, text="the user's own Deployment was deleted")
     assert new is not None
@@ -304,7 +304,7 @@ def _shrinking(world: World, snapshot: Snapshot, spec: RolloutSpec, after: int) 
     assert workload is not None
     if after == 0:
         expect("pods-down-after-weight", holds=weight == 0, text=f"canary removed at {weight} %")
-        _graced(world, "canary pods are removed")
+        _graced(world, snapshot, "canary pods are removed")
     elif weight:
         step = spec.steps[release.step - 1]
         enough = after >= step.replicas.of(workload.replicas) and weight <= (step.weight or 0)
@@ -312,9 +312,9 @@ def _shrinking(world: World, snapshot: Snapshot, spec: RolloutSpec, after: int) 
         _graced_lowering(world)
 
 
-def _graced(world: World, what: str) -> None:
+def _graced(world: World, snapshot: Snapshot, what: str) -> None:
     """Between the last weight and whatever depends on there being none lies the data plane's grace."""
-    if world.last_weight_at is None or world.hand_on_route or world.workload is None:
+    if world.last_weight_at is None or world.hand_on_route or snapshot.workload is None:
         return
     since = world.now - world.last_weight_at
     text = f"{what} {since} after the last weight"
@@ -359,12 +359,12 @@ def world_is_sound(world: World) -> None:
     for each in world.store.of_kind("ReplicaSet"):
         if owner_of(each) == uid and each["spec"]["replicas"] > 0:
             digest = digest_of_tag(tag_of(bare(each["spec"]["template"])))
-            text = f"{each['metadata']['name']} runs {each['spec']['template']['spec']['containers'][0]['image']}"
+            text = f"{each['metadata']['name']} runs {tag_of(each['spec']['template'])}"
             expect("no-unapproved-pods", holds=digest in world.released, text=text)
 
 
 def world_at_rest_is_sound(world: World) -> None:
-    """Once nothing is left to do: silence without endpoints, whole gate, exact weight and size, nothing left over."""
+    """Judge what rests: silent without endpoints, gate whole, weight approved, nothing left over."""
     ready, weight = world.ready_pods(CANARY), world.canary_weight()
     expect("silence", holds=bool(ready) or weight == 0, text=f"{weight} % to a canary without endpoints")
     allowed = world.approved_weight.get(world.release_id, 0)

@@ -71,17 +71,24 @@ def _execute(world: World, snapshot: Snapshot, made: Plan) -> Iterator[bool]:
         world.remember()
         yield True
     for action in made.actions:
-        target = action if isinstance(action, Create) else action.target
-        old = world.store.get(target.kind, target.name)
+        kind, name = _addressed(action)
+        old = world.store.get(kind, name)
         try:
             _act(world, action)
         except Refused:
             return
-        new = world.store.get(target.kind, target.name)
+        new = world.store.get(kind, name)
         invariants.write_is_allowed(world, snapshot, action, old, new)
         invariants.world_is_sound(world)
         world.remember()
         yield True
+    world.events += made.events
+
+
+def _addressed(action: Action) -> Key:
+    if isinstance(action, Create):
+        return action.kind, action.name
+    return action.target.kind, action.target.name
 
 
 def _act(world: World, action: Action) -> None:

@@ -17,7 +17,7 @@ ORPHAN_FINALIZER = "orphan"
 NAMESPACE = "default"
 
 
-class Refused(Exception):
+class Refused(Exception):  # noqa: N818 - an answer, as in the Kubernetes API
     """A write that the API server does not accept."""
 
 

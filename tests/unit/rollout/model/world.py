@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from rollout import names
+from rollout.actions import Event
 from rollout.revision import template_digest
 from rollout.traffic import nginx
 from rollout.wire import JsonObject
@@ -114,6 +115,8 @@ class World:
         self.lowered_at: datetime | None = None
         """When that weight last went down."""
         self.weight_before = 0
+        self.events: list[Event] = []
+        """What was told to people, in order."""
         self.grace_seconds = 3
         self.held_up: frozenset[str] = frozenset()
         """Controllers that do nothing at present: ``endpoints``, ``garbage``, ``pods``, ``deployments``."""
@@ -235,7 +238,7 @@ class World:
         self.store.patch("Deployment", APP, {"spec": {"replicas": replicas}})
 
     def approve(self, value: str) -> None:
-        """Write the approval annotation: the webhook stamps it, and nothing gets past that hook while it is away."""
+        """Write the approval annotation: the webhook stamps it, and while it is away the write fails."""
         if self.webhook_away:
             return
         stamp = {"approval": value, "user": "jane", "at": "2026-01-01T00:00:00Z"}
@@ -349,7 +352,7 @@ class World:
         return {tag_of(each["spec"]["template"]) for each in sets if each["spec"]["replicas"] > 0}
 
     def leftovers(self) -> list[str]:
-        """List everything of ours that is in the cluster, but for the Rollout, its finalizer and the label."""
+        """List everything of ours in the cluster, but for the Rollout, its finalizer and the label."""
         found = [f"{kind} {name}" for kind, name in self.store.objects if self._is_ours(kind, name)]
         for each in self.store.of_kind("Service"):
             pinned = self._carries_pin(each) or names.PINNED_BY in (each["metadata"].get("annotations") or {})
