@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from sandbox import manifests
+from sandbox.commands import CommandError
 from sandbox.names import JsonObject
 from tests.cluster.application import NAME, V1, V2, Application
 
@@ -85,8 +86,25 @@ def editing(old: str, new: str) -> Act:
     return act
 
 
-async def _deploy_by_apply_then_replace(client: Client, app: Application) -> str:
-    return await declarative("create")["deploy"](client, app)
+def replacing(image: str) -> Act:
+    """Replace all objects, and once more when somebody wrote one of them meanwhile.
+
+    Kubectl reads each object and replaces the version it read: between the two the reconciler, whom the
+    Deployment's change has woken, may pin the Service, and kubectl then asks to try again.
+    """
+
+    async def act(client: Client, app: Application) -> str:
+        listed = json.dumps({"apiVersion": "v1", "kind": "List", "items": client.objects(app, image)})
+        words = ("-n", app.namespace, "replace", "-f", "-")
+        first = await app.cluster.kubectl(*words, stdin=listed, check=False)
+        said = first.stderr + first.stdout
+        if first.returncode == 0:
+            return said
+        if "please apply your changes to the latest version" not in said:
+            raise CommandError(first)
+        return said + (await app.cluster.kubectl(*words, stdin=listed)).stderr
+
+    return act
 
 
 async def _deploy_with_history(client: Client, app: Application) -> str:
@@ -134,7 +152,7 @@ _SET = ("set", "image", DEPLOYMENT)
 KINDS: dict[str, dict[str, Act]] = {
     "apply": declarative("apply"),
     "apply-server-side": declarative("apply", "--server-side"),
-    "replace": {**declarative("replace"), "deploy": _deploy_by_apply_then_replace},
+    "replace": {"deploy": declarative("create")["deploy"], "update": replacing(V2), "back": replacing(V1)},
     "edit": imperative(editing(V1, V2), editing(V2, V1)),
     "patch": imperative(
         command("patch", DEPLOYMENT, "-p", _container(V2)), command("patch", DEPLOYMENT, "-p", _container(V1))
