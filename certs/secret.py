@@ -44,7 +44,7 @@ class SecretStore:
     """The bundle's place in the cluster."""
 
     def __init__(self, requests: Requests, ref: Ref, owner: Mapping[str, Any] | None = None) -> None:
-        """``owner``: a reference that a Secret which is created gets, so that it goes with the installation."""
+        """``owner``: the reference that a new Secret gets, so that it goes with the installation."""
         self._requests = requests
         self._ref = ref
         self._owner = owner

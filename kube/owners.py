@@ -10,7 +10,7 @@ from kube.wire import JsonObject
 
 
 async def owner_reference(client: Client, owner: Ref) -> JsonObject | None:
-    """Give a reference to an owner that exists, which does not wait for what it owns; None when it does not."""
+    """Give a reference to an owner, which will not wait for what it owns; None when there is no owner."""
     try:
         found = await client.get(owner)
     except NotFound:

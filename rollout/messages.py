@@ -4,12 +4,13 @@ The strings of the rollout's MESSAGE column are those that existing tools and ha
 (contract, 1.4), with the two end states of the reference walkthrough.
 """
 
+from rollout import names
+
 WORKLOAD_NOT_FOUND = "Workload Not Found"
 HEALTHY = "rollout is healthy"
 SEEDED = "workload deployment is completed"
 PROGRESSING = "Rollout is in Progressing"
 PAUSED = "Rollout has been paused, you can resume it by kube-cli"
-CONTINUOUS = "Workload is continuous release"
 FINALISING = "Rollout has been completed and some closing work is being done"
 COMPLETED = "Rollout has been completed, and succeed"
 ROLLED_BACK = "The workload has been rolled back and the rollout process will be cancelled"
@@ -53,6 +54,14 @@ def approve_event(name: str, namespace: str, release: str, step: int) -> str:
     return (
         f"step {step} of release {release} waits for approval: "
         f"kubectl annotate rollout {name} -n {namespace} sluice.dev/approve={release}/{step} --overwrite"
+    )
+
+
+def approvals_reset(release: str, step: int, at: str) -> str:
+    """Say that a release went back, and that its step waits for a new approval."""
+    return (
+        f"release {release} went back to step {step} at {at}: earlier approvals do not count any more; "
+        f"to approve again remove the annotation {names.APPROVE} first"
     )
 
 

@@ -24,7 +24,10 @@ WORKLOAD_TYPE = "rollouts.kruise.io/workload-type"
 IN_PROGRESSING = "rollouts.kruise.io/in-progressing"
 """JSON ``{"rolloutName": "<name>"}``; together with ``spec.paused`` it is the gate."""
 RELEASE = "sluice.dev/release"
-"""The release id (5 characters), written in the same request that closes the gate."""
+"""The release id (5 characters), written in the same request that closes the gate.
+
+Also on canary Deployments, canary Ingresses and pinned Services: the release that they serve.
+"""
 ROLLOUT_ID = "rollouts.kruise.io/rollout-id"
 """The user's own id of a release; read as label or annotation."""
 CANARY_DEPLOYMENT = "rollouts.kruise.io/canary-deployment"

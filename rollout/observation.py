@@ -12,7 +12,7 @@ from typing import Any
 
 from rollout import names
 from rollout.actions import Target
-from rollout.approval import parse_stamp
+from rollout.approval import Stamp, parse_stamp
 from rollout.parsing import parse
 from rollout.revision import template_digest
 from rollout.snapshot import Deployment, Gate, Ingress, ReplicaSet, RolloutObject, Service, Snapshot
@@ -113,11 +113,10 @@ def read_deployment(value: JsonObject) -> Deployment:
     )
 
 
-def _approval(annotations: Mapping[str, str]) -> str | None:
+def _approval(annotations: Mapping[str, str]) -> Stamp | None:
     """Read an approval that came by way of the webhook, which checked it and stamped who gave it."""
-    given = annotations.get(names.APPROVE)
     stamp = parse_stamp(annotations.get(names.APPROVED_BY))
-    return given if stamp and stamp.approval == given else None
+    return stamp if stamp and stamp.approval == annotations.get(names.APPROVE) else None
 
 
 def read_gate(annotations: Mapping[str, str]) -> Gate | None:
@@ -156,6 +155,7 @@ def read_service(value: JsonObject, rollout_uid: str) -> Service:
         deleting="deletionTimestamp" in metadata,
         pin=_annotations(metadata).get(names.PIN),
         pinned_by=_annotations(metadata).get(names.PINNED_BY),
+        release=_annotations(metadata).get(names.RELEASE),
         selected_hash=(value["spec"].get("selector") or {}).get(names.POD_TEMPLATE_HASH),
         manifest=value,
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from rollout.actions import Target
+from rollout.approval import Stamp
 from rollout.problems import Problem
 from rollout.spec import RolloutSpec
 from rollout.status import Status
@@ -23,8 +24,8 @@ class RolloutObject:
     generation: int
     deleting: bool
     finalizers: tuple[str, ...]
-    approval: str | None
-    """The approval that the webhook stamped."""
+    approval: Stamp | None
+    """The approval, as the webhook stamped it."""
     spec: RolloutSpec | tuple[Problem, ...]
     status: Status
 
@@ -48,7 +49,7 @@ class Deployment:
     deleting: bool
     governed: bool
     gate: Gate | None
-    approval: str | None
+    approval: Stamp | None
     rollout_id: str
     paused: bool
     recreates: bool
@@ -87,6 +88,8 @@ class Service:
     deleting: bool
     pin: str | None
     pinned_by: str | None
+    release: str | None
+    """The release for which it was pinned."""
     selected_hash: str | None
     manifest: JsonObject
 

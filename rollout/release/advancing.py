@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from rollout import messages
 from rollout.actions import Event
+from rollout.approval import Stamp
 from rollout.release import closing, cursor, holding, pods, routes, services
 from rollout.release.facts import Facts
 from rollout.release.outcome import DONE, Doing, Outcome, Task, first_unfinished, together
@@ -16,15 +17,24 @@ from rollout.release.plan_value import Plan
 from rollout.revision import steps_digest
 from rollout.snapshot import Snapshot
 from rollout.spec import RolloutSpec, Step, TrafficRoutingRef
-from rollout.status import Phase, Reason, Release, Status, StepState
+from rollout.status import (
+    APPROVALS_RESET,
+    Condition,
+    Phase,
+    Reason,
+    Release,
+    Status,
+    StepState,
+    format_time,
+    parse_time,
+)
 from rollout.traffic.routing import ALL_STABLE
 
 
 def start(facts: Facts) -> Plan:
     """Begin the release behind the gate: only the status moves, everything else follows from it."""
-    status, stable = facts.rollout.status, facts.stable
-    continuous = status.phase is Phase.PROGRESSING
-    message = messages.CONTINUOUS if continuous else messages.PROGRESSING
+    stable = facts.stable
+    continuous = facts.rollout.status.phase is Phase.PROGRESSING
     release = cursor.begin(
         Release(
             digest=facts.workload.digest,
@@ -38,11 +48,10 @@ def start(facts: Facts) -> Plan:
         len(facts.spec.steps),
         facts.snapshot.now,
     )
-    begun = replace(status, phase=Phase.PROGRESSING, message=message, release=release).without_condition(
-        "Succeeded"
-    )
-    begun = begun.with_condition(
-        "Progressing", status=True, reason=Reason.INITIALIZING.value, message=message, now=facts.snapshot.now
+    begun = (
+        _status(facts, release, Reason.IN_ROLLING)
+        .without_condition("Succeeded")
+        .without_condition(APPROVALS_RESET)
     )
     note = Event("Progressing", messages.CONTINUOUS_EVENT, key=f"{facts.release}/continuous")
     return Plan(begun, events=(note,) if continuous else ())
@@ -55,7 +64,7 @@ def advance(facts: Facts) -> Plan:
     if facts.spec.paused:
         return _frozen(facts)
     if moved := cursor.repositioned(recorded, len(steps), now):
-        return Plan(_status(facts, moved, Reason.IN_ROLLING))
+        return Plan(_repositioned(facts, recorded, moved))
     step = steps[recorded.step - 1]
     stage, outcome = _work(facts, step)
     observed = _observed(facts, recorded)
@@ -67,15 +76,31 @@ def advance(facts: Facts) -> Plan:
     return _arrived(facts, recorded, replace(reached, message=""))
 
 
+def _repositioned(facts: Facts, before: Release, after: Release) -> Status:
+    """Report a jump; one that goes back takes the approvals given so far with it.
+
+    Whoever went back saw a reason to: the approval that had let the step pass must not let it pass again.
+    """
+    status = _status(facts, after, Reason.IN_ROLLING)
+    if after.step > before.step:
+        return status
+    now = facts.snapshot.now
+    text = messages.approvals_reset(after.id, after.step, format_time(now))
+    return status.with_condition(APPROVALS_RESET, status=True, reason="WentBack", message=text, now=now)
+
+
 def _working(observed: Release, recorded: Release, stage: StepState, outcome: Doing) -> Release:
-    """Report an unfinished step, without a write for each pod that comes up or each write of our own."""
+    """Report an unfinished step, but not each pod that comes up, each write of ours, each short wait."""
     state = recorded.state if recorded.state in cursor.WAITING else stage
-    message = recorded.message if outcome.actions else outcome.waits_for
-    working = replace(observed, state=state, message=message)
-    counted_as_before = replace(
-        working, canary_replicas=recorded.canary_replicas, canary_ready=recorded.canary_ready
+    brief = outcome.actions or outcome.until
+    working = replace(observed, state=state, message=recorded.message if brief else outcome.waits_for)
+    as_before = replace(
+        working,
+        canary_hash=recorded.canary_hash,
+        canary_replicas=recorded.canary_replicas,
+        canary_ready=recorded.canary_ready,
     )
-    return recorded if counted_as_before == recorded else working
+    return recorded if as_before == recorded else working
 
 
 def _trouble_events(release: Release, outcome: Doing) -> tuple[Event, ...]:
@@ -200,9 +225,16 @@ def silence_empty(snapshot: Snapshot, facts: Facts) -> Outcome:
 
 
 def _approved(facts: Facts) -> bool:
-    release = facts.rollout.status.release
-    wanted = f"{release.id}/{release.step}"
-    return wanted in {facts.rollout.approval, facts.workload.approval}
+    status = facts.rollout.status
+    wanted = f"{status.release.id}/{status.release.step}"
+    reset = status.condition(APPROVALS_RESET)
+    given = (stamp for stamp in (facts.rollout.approval, facts.workload.approval) if stamp)
+    return any(each.approval == wanted and _counts(each, reset) for each in given)
+
+
+def _counts(stamp: Stamp, reset: Condition | None) -> bool:
+    at = parse_time(stamp.at)
+    return reset is None or (at is not None and at >= reset.last_update)
 
 
 def _observed(facts: Facts, release: Release) -> Release:
@@ -235,6 +267,8 @@ def _message(spec: RolloutSpec, release: Release, reason: Reason) -> str:
         return messages.FINALISING
     at, steps = release.step, len(spec.steps)
     match release.state:
+        case StepState.BEFORE_STEP_UPGRADE if at == 1:
+            return messages.PROGRESSING
         case StepState.STEP_TRAFFIC_ROUTING:
             return messages.step_routing(at, steps)
         case StepState.STEP_PAUSED | StepState.STEP_READY:

@@ -17,7 +17,7 @@ from rollout.release.outcome import DONE, Doing, Outcome, Task, first_unfinished
 from rollout.release.plan_value import Plan
 from rollout.snapshot import Snapshot
 from rollout.spec import TrafficRoutingRef
-from rollout.status import NO_NEXT_STEP, Phase, Reason, Release, Status, StepState
+from rollout.status import APPROVALS_RESET, NO_NEXT_STEP, Phase, Reason, Release, Status, StepState
 
 _Named = tuple[str, Task]
 
@@ -172,7 +172,7 @@ def _closing(facts: Facts, reason: Reason, task: str, outcome: Doing | None) -> 
     status = facts.rollout.status
     release = status.release
     # What is done at once needs no report; what waits does.
-    if outcome and not outcome.actions:
+    if outcome and not outcome.actions and not outcome.until:
         generation = facts.workload.generation
         release = replace(release, finalising=task, message=outcome.waits_for, workload_generation=generation)
     closing = replace(status, phase=Phase.PROGRESSING, message=message, release=release)
@@ -201,4 +201,5 @@ def _ended(facts: Facts, message: str, *, succeeded: bool, release: Release) -> 
     status = status.with_condition(
         "Progressing", status=False, reason=Reason.COMPLETED.value, message=message, now=now
     )
+    status = status.without_condition(APPROVALS_RESET)
     return status.with_condition("Succeeded", status=succeeded, reason="", message="", now=now)

@@ -142,6 +142,8 @@ def _render(facts: Facts, ref: TrafficRoutingRef, routing: Routing) -> dict[str,
         stable.manifest, ref.service, ref.service + names.CANARY_SUFFIX, ref.ingress_class, routing
     )
     metadata = manifest["metadata"]
+    # As on the stable Service: what was planned for an earlier release must not fit this one.
+    metadata["annotations"][names.RELEASE] = facts.release
     metadata["annotations"][names.CHANGED_AT] = _stamp(facts.snapshot.now)
     metadata["ownerReferences"] = [facts.owner]
     return manifest

@@ -38,13 +38,16 @@ def pin(facts: Facts, routing: TrafficRoutingRef) -> Outcome:
 
     The annotation alone is written first: the webhook sets the selector in the same write, so that
     the field stays its owner's under server-side apply. Only if it did not, the selector is written here.
+    The release's id is written along: what was planned for an earlier release, and arrives late, then
+    meets an object that has changed.
     """
     service, stable = facts.snapshot.services[routing.service], facts.stable
     if stable is None:
         return DONE
     target = service.target
-    wanted = {names.PIN: stable.hash, names.PINNED_BY: facts.rollout.target.name}
-    if (service.pin, service.pinned_by) != (stable.hash, facts.rollout.target.name):
+    rollout, release = facts.rollout.target.name, facts.release
+    wanted = {names.PIN: stable.hash, names.PINNED_BY: rollout, names.RELEASE: release}
+    if (service.pin, service.pinned_by, service.release) != (stable.hash, rollout, release):
         change = {"metadata": {"annotations": wanted}}
         patch = Patch(target, guarded(target, change), why="keep the stable Service on the stable revision")
         return Doing(f"pins Service {target.name} to revision {stable.hash}", (patch,))
@@ -62,7 +65,7 @@ def widen(snapshot: Snapshot, service: Service) -> Outcome:
     """Let a stable Service select every revision again."""
     target = service.target
     if service.pin is not None or service.pinned_by is not None:
-        change = {"metadata": {"annotations": {names.PIN: None, names.PINNED_BY: None}}}
+        change = {"metadata": {"annotations": dict.fromkeys((names.PIN, names.PINNED_BY, names.RELEASE))}}
         return Doing(
             f"widens Service {target.name}", (Patch(target, guarded(target, change), why="release the pin"),)
         )

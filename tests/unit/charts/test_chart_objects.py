@@ -3,6 +3,7 @@
 from collections import Counter
 
 import pytest
+
 from tests.unit.charts.rendered_chart import NAMESPACE, render, render_text, the
 
 CLUSTER_SCOPED = {

@@ -3,10 +3,10 @@
 from typing import Any
 
 import pytest
-from tests.unit.charts.rendered_chart import NAMESPACE, RenderError, pod_templates, render, the
 
 from reconciler.settings import ReconcilerSettings
 from runtime.settings import load
+from tests.unit.charts.rendered_chart import NAMESPACE, RenderError, pod_templates, render, the
 from webhook.settings import WebhookSettings
 
 PROCESSES = ("webhook", "reconciler")

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
+
 from tests.unit.charts.rendered_chart import NAMESPACE, JsonObject, render, the
 
 READ = "get list watch"

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 from jsonschema import Draft202012Validator
+
 from tests.unit.charts.rendered_chart import CHART, RenderError, render_text
 
 SCHEMA: dict[str, Any] = json.loads((CHART / "values.schema.json").read_text())

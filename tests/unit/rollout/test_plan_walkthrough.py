@@ -88,7 +88,6 @@ def test_approval_completes_the_release(world: World) -> None:
     assert world.leftovers() == []
 
 
-@pytest.mark.xfail(strict=True, reason="22 writes: the status tells of states that last no time")
 def test_release_keeps_to_its_budget_of_writes(world: World) -> None:
     """The whole release, with a grace before and after, costs the API server no more than its budget."""
     world.apply_template("1.10.3")

@@ -14,7 +14,7 @@ from rollout.release.plan import Plan
 from rollout.revision import template_digest
 from rollout.snapshot import Snapshot
 from rollout.spec import RolloutSpec, Step
-from rollout.status import Phase, Reason, Release, Status, StepState
+from rollout.status import Phase, Reason, Release, Status, StepState, parse_time
 from rollout.wire import JsonObject
 from tests.unit.rollout.model.controllers import bare, selects, tag_of
 from tests.unit.rollout.model.store import owner_of
@@ -74,14 +74,18 @@ def status_write_is_allowed(world: World, snapshot: Snapshot, made: Plan) -> Non
     same = (old.id, old.digest) == (new.id, new.digest) and after.phase is Phase.PROGRESSING
     restarts = after.reason is Reason.INITIALIZING
     finishes = after.reason is Reason.FINALISING and before.reason is not Reason.FINALISING
+    if not same:
+        world.went_back_at = None
     if not same or restarts or (old.step == new.step and not finishes):
         return
     if not 1 <= old.step <= len(spec.steps) or _is_jump(old, new, len(spec.steps)):
+        if new.step <= old.step:
+            world.went_back_at = snapshot.now
         return
     if finishes and _is_out(snapshot):
         return
     expect("natural", holds=finishes or new.step == old.step + 1, text=f"from step {old.step} to {new.step}")
-    expect("approved", holds=_may_leave(snapshot, spec, old), text=f"left step {old.step}: {before}")
+    expect("approved", holds=_may_leave(world, snapshot, spec, old), text=f"left step {old.step}: {before}")
     _was_reached(snapshot, spec, old)
     expect("released-world", holds=world.rollout is not None, text="released without a Rollout")
 
@@ -113,18 +117,26 @@ def _is_out(snapshot: Snapshot) -> bool:
     )
 
 
-def _may_leave(snapshot: Snapshot, spec: RolloutSpec, old: Release) -> bool:
-    step, wanted = spec.steps[old.step - 1], f"{old.id}/{old.step}"
-    workload = snapshot.workload
+def _may_leave(world: World, snapshot: Snapshot, spec: RolloutSpec, old: Release) -> bool:
+    step = spec.steps[old.step - 1]
     if old.state is StepState.STEP_READY or step.pause_seconds == 0:
         return True
     if old.step == len(spec.steps) and (step.replicas.percent and step.replicas.value == 100):
         return True
-    if wanted in {snapshot.rollout.approval, workload.approval if workload else None}:
+    given = (snapshot.rollout.approval, workload.approval if workload else None)
+    if any(stamp is not None and stamp.approval == wanted for stamp in given):
         return old.state is StepState.STEP_PAUSED
     if step.pause_seconds is None or old.since is None or old.state is not StepState.STEP_PAUSED:
         return False
     return snapshot.now >= old.since + timedelta(seconds=step.pause_seconds)
+
+
+def _is_approved(world: World, snapshot: Snapshot, wanted: str) -> bool:
+    """Tell whether that approval was given, and since the release last went back."""
+    given = (snapshot.rollout.approval, snapshot.workload.approval if snapshot.workload else None)
+    times = [parse_time(each.at) for each in given if each and each.approval == wanted]
+    back = world.went_back_at
+    return any(at is not None and (back is None or at >= back) for at in times)
 
 
 def _was_reached(snapshot: Snapshot, spec: RolloutSpec, old: Release) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from rollout import names
 from rollout.actions import Event
 from rollout.revision import template_digest
+from rollout.status import format_time
 from rollout.traffic import nginx
 from rollout.wire import JsonObject
 from tests.unit.rollout.model import admission, controllers
@@ -115,6 +116,8 @@ class World:
         self.lowered_at: datetime | None = None
         """When that weight last went down."""
         self.weight_before = 0
+        self.went_back_at: datetime | None = None
+        """When the present release last jumped back: what was approved before does not count any more."""
         self.events: list[Event] = []
         """What was told to people, in order."""
         self.grace_seconds = 3
@@ -223,7 +226,7 @@ class World:
         self.torn = self.torn or self.webhook_away
         if not held or self.webhook_away:
             self.released.add(digest)
-        elif tag_of(new["spec"]["template"]) not in self.tags_asked_for(old):
+        elif tag_of(new["spec"]["template"]) not in self.tags_asked_for(old) | self.stable_tags():
             self.released.discard(digest)
 
     # --- users -----------------------------------------------------------------------------------
@@ -241,7 +244,7 @@ class World:
         """Write the approval annotation: the webhook stamps it, and while it is away the write fails."""
         if self.webhook_away:
             return
-        stamp = {"approval": value, "user": "jane", "at": "2026-01-01T00:00:00Z"}
+        stamp = {"approval": value, "user": "jane", "at": format_time(self.now)}
         annotations = {names.APPROVE: value, names.APPROVED_BY: json.dumps(stamp)}
         self.store.patch("Rollout", APP, {"metadata": {"annotations": annotations}})
 
@@ -350,6 +353,16 @@ class World:
         uid = owner["metadata"]["uid"]
         sets = [each for each in self.store.of_kind("ReplicaSet") if owner_of(each) == uid]
         return {tag_of(each["spec"]["template"]) for each in sets if each["spec"]["replicas"] > 0}
+
+    def stable_tags(self) -> set[str]:
+        """Return the version that the status calls stable, even when it is scaled to nothing."""
+        recorded = self.release.get("stableRevision")
+        sets = self.store.of_kind("ReplicaSet")
+        return {
+            tag_of(each["spec"]["template"])
+            for each in sets
+            if each["metadata"]["labels"][names.POD_TEMPLATE_HASH] == recorded
+        }
 
     def leftovers(self) -> list[str]:
         """List everything of ours in the cluster, but for the Rollout, its finalizer and the label."""
