@@ -7,7 +7,9 @@ import os
 
 from hypothesis import HealthCheck, settings
 
-settings.register_profile("short", derandomize=True, database=None, print_blob=True, deadline=None)
+settings.register_profile(
+    "short", derandomize=True, database=None, print_blob=True, deadline=None, stateful_step_count=30
+)
 settings.register_profile(
     "long",
     max_examples=int(os.environ.get("SLUICE_HYPOTHESIS_EXAMPLES", "2000")),

@@ -72,17 +72,13 @@ def status_write_is_allowed(world: World, snapshot: Snapshot, made: Plan) -> Non
     if after.phase is Phase.HEALTHY and before.reason is Reason.FINALISING:
         _is_rolled_out(snapshot)
     same = (old.id, old.digest) == (new.id, new.digest) and after.phase is Phase.PROGRESSING
-    restarts = after.reason is Reason.INITIALIZING
+    begins_anew = not same or before.reason is Reason.CANCELLING
     finishes = after.reason is Reason.FINALISING and before.reason is not Reason.FINALISING
-    if not same:
-        world.went_back_at = None
-    if not same or restarts or (old.step == new.step and not finishes):
+    if begins_anew or (finishes and _is_out(snapshot)):
         return
     if not 1 <= old.step <= len(spec.steps) or _is_jump(old, new, len(spec.steps)):
-        if new.step <= old.step:
-            world.went_back_at = snapshot.now
         return
-    if finishes and _is_out(snapshot):
+    if old.step == new.step and not finishes:
         return
     expect("natural", holds=finishes or new.step == old.step + 1, text=f"from step {old.step} to {new.step}")
     expect("approved", holds=_may_leave(world, snapshot, spec, old), text=f"left step {old.step}: {before}")
@@ -123,8 +119,7 @@ def _may_leave(world: World, snapshot: Snapshot, spec: RolloutSpec, old: Release
         return True
     if old.step == len(spec.steps) and (step.replicas.percent and step.replicas.value == 100):
         return True
-    given = (snapshot.rollout.approval, workload.approval if workload else None)
-    if any(stamp is not None and stamp.approval == wanted for stamp in given):
+    if _is_approved(world, snapshot, f"{old.id}/{old.step}"):
         return old.state is StepState.STEP_PAUSED
     if step.pause_seconds is None or old.since is None or old.state is not StepState.STEP_PAUSED:
         return False
@@ -155,8 +150,13 @@ def _was_reached(snapshot: Snapshot, spec: RolloutSpec, old: Release) -> None:
         expect("reached-weight", holds=weight == wanted, text=f"left step {old.step} with {weight} %")
 
 
-def note_status(world: World, status: Status) -> None:
-    """Remember what our own status promises: a template that is being let out may run."""
+def note_status(world: World, snapshot: Snapshot, status: Status) -> None:
+    """Remember what our own status promises: what is being let out may run, and when a release went back."""
+    old, new, spec = snapshot.rollout.status.release, status.release, snapshot.rollout.spec
+    if (old.id, old.digest) != (new.id, new.digest):
+        world.went_back_at = None
+    elif isinstance(spec, RolloutSpec) and new.step <= old.step and new.next_step != old.next_step:
+        world.went_back_at = snapshot.now
     if status.reason is Reason.FINALISING and status.phase is Phase.PROGRESSING:
         world.released.add(status.release.digest)
 
@@ -240,7 +240,7 @@ def _service_write(world: World, snapshot: Snapshot, old: JsonObject | None, new
         expect("wide-after-canary", holds=not unapproved, text="the stable Service was widened over a canary")
     elif new is None:
         found = snapshot.ingresses.get(CANARY)
-        reaches = weight_of(found.manifest if found else None) > 0 or world.canary_weight() > 0
+        reaches = weight_of(found.manifest if found else None) > 0
         text = "the canary Service is deleted while a route leads to it"
         expect("route-before-service", holds=not reaches, text=text)
         _graced(world, snapshot, "the canary Service is deleted")

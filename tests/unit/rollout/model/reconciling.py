@@ -66,7 +66,7 @@ def _execute(world: World, snapshot: Snapshot, made: Plan) -> Iterator[bool]:
             world.store.write_status("Rollout", APP, write_status(made.status), target.resource_version)
         except Refused:
             return
-        invariants.note_status(world, made.status)
+        invariants.note_status(world, snapshot, made.status)
         invariants.world_is_sound(world)
         world.remember()
         yield True
