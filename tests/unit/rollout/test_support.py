@@ -1,0 +1,72 @@
+"""What is not supported yet is found by name, in one place for admission, gate and reconciler."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from rollout.parsing import parse
+from rollout.spec import CustomRef, RolloutSpec, Style, TrafficRoutingRef, WorkloadRef
+from rollout.support import Feature, missing, unsupported
+from tests.unit.rollout.rollout_objects import beta
+
+
+def spec() -> RolloutSpec:
+    """Read a Rollout of which everything is supported."""
+    ingress = {"service": "web", "ingress": {"name": "web"}}
+    steps = [{"replicas": 1, "traffic": "20%"}]
+    found = parse(beta({"steps": steps, "trafficRoutings": [ingress]}))
+    assert isinstance(found, RolloutSpec)
+    return found
+
+
+def test_canary_by_ingress_is_supported() -> None:
+    """The whole of what the product releases by."""
+    assert unsupported(spec()) is None
+
+
+@pytest.mark.parametrize(
+    ("asked", "named"),
+    [
+        ({"style": Style.PARTITION}, "style partition is not supported yet: set spec.strategy.canary.enable"),
+        ({"style": Style.BLUE_GREEN}, "style blueGreen is not supported yet: use spec.strategy.canary"),
+        ({"traffic_routing_ref": "shared"}, "trafficRoutingRef is not supported yet: write the routing"),
+        (
+            {"disable_generate_canary_service": True},
+            "disableGenerateCanaryService is not supported yet: leave it out",
+        ),
+        (
+            {"routings": (TrafficRoutingRef("web", http_route="web"),)},
+            "trafficRoutings with gateway is not supported yet: route by ingress",
+        ),
+        (
+            {
+                "routings": (
+                    TrafficRoutingRef("web", ingress_name="web", custom=(CustomRef("a/v1", "B", "c"),)),
+                )
+            },
+            "trafficRoutings with customNetworkRefs is not supported yet: route by ingress",
+        ),
+        (
+            {"workload": WorkloadRef("apps/v1", "StatefulSet", "web")},
+            "workloadRef of kind StatefulSet in apps/v1 is not supported: only Deployments",
+        ),
+    ],
+)
+def test_feature_that_does_not_exist_is_named_with_what_to_do(asked: dict[str, Any], named: str) -> None:
+    """By the name of its field, so that it is found in the manifest."""
+    assert str(unsupported(replace(spec(), **asked))).startswith(named)
+
+
+def test_feature_is_missing_only_where_it_does_not_exist() -> None:
+    """Whoever brings a feature only has to list it."""
+    asked = replace(spec(), style=Style.PARTITION, traffic_routing_ref="shared")
+    assert [each.feature for each in missing(asked)] == [Feature.PARTITION, Feature.TRAFFIC_ROUTING]
+    assert not list(missing(asked, frozenset(Feature)))
+
+
+def test_place_of_the_routing_is_told() -> None:
+    """One of several routings may be the one to change."""
+    second = replace(spec().routings[0], http_route="web")
+    (found,) = missing(replace(spec(), routings=(*spec().routings, second)))
+    assert found.routing == 1
