@@ -14,7 +14,9 @@ from typing import assert_never
 import msgspec
 
 from rollout import approval, names
+from rollout.parsing import parse
 from rollout.revision import release_id, same_template, template_digest
+from rollout.support import unsupported
 from rollout.wire import JsonObject
 
 GOVERNED = "deployment"
@@ -61,6 +63,8 @@ class Standing(Enum):
     ACTIVE = 0
     DISABLED = 1
     DELETING = 2
+    INERT = 3
+    """The reconciler does nothing by it, so it would never open a gate."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,8 @@ class Governor:
     created: str
     position: approval.Position | None
     """Where its release stands, as far as its status says."""
+    inert: str = ""
+    """Why the reconciler does nothing by it."""
 
 
 class Reason(Enum):
@@ -81,6 +87,7 @@ class Reason(Enum):
 
     DISABLED = "disabled"
     DELETING = "deleting"
+    INERT = "inert"
     NO_REPLICAS = "no replicas"
     RECREATES = "recreates"
 
@@ -114,7 +121,12 @@ class Release:
 
 @dataclass(frozen=True)
 class Stranded:
-    """The gate is closed and no Rollout is left that would ever open it: whoever may edit it may open it."""
+    """The gate is closed and no Rollout is left that would ever open it: whoever may edit it may open it.
+
+    ``governor`` is the Rollout that would have to be mended, where there is one.
+    """
+
+    governor: Governor | None = None
 
 
 @dataclass(frozen=True)
@@ -133,8 +145,8 @@ def decide(old: Deployment, new: Deployment, governors: Iterable[Governor]) -> D
     governor = choose(governors, holder)
     if old.metadata.deletion_timestamp or new.metadata.deletion_timestamp:
         return Pass(None)  # its pods are going away; holding it would only be in the way
-    if governor is None:
-        return Stranded() if holder else Pass(None)
+    if governor is None or (holder and governor.standing is Standing.INERT):
+        return Stranded(governor) if holder else Pass(None)
     template = _new_template(old.spec, new.spec)
     if holder:
         return _hold(old, template, governor, holder)
@@ -169,7 +181,7 @@ def labels(decision: Decision, old: Deployment) -> dict[str, str | None]:
             return {names.WORKLOAD_TYPE: GOVERNED}
         case Release(governor) | Pass(Governor() as governor):
             was_labelled = names.WORKLOAD_TYPE in (old.metadata.labels or {})
-            stays = was_labelled and governor.standing is not Standing.DELETING
+            stays = was_labelled and governor.standing not in {Standing.DELETING, Standing.INERT}
             return {names.WORKLOAD_TYPE: GOVERNED} if stays else {}
         case Stranded() | Pass():
             return {}
@@ -183,11 +195,20 @@ def restores_strategy(decision: Decision, old: Deployment, new: Deployment) -> b
 
 
 def choose(governors: Iterable[Governor], holder: str | None) -> Governor | None:
-    """Pick the Rollout that counts: the one that holds the gate, then one in force, then the oldest."""
+    """Pick the Rollout that counts: the one that holds the gate, then one in force, then the oldest.
+
+    One that nothing is done by holds nothing either: any other comes first.
+    """
     name = holder_name(holder) if holder else ""
     return min(
         governors,
-        key=lambda each: (each.name != name, each.standing.value, each.created, each.name),
+        key=lambda each: (
+            each.standing is Standing.INERT,
+            each.name != name,
+            each.standing.value,
+            each.created,
+            each.name,
+        ),
         default=None,
     )
 
@@ -224,16 +245,27 @@ def refers_to(rollout: JsonObject) -> str | None:
 def governor_of(rollout: JsonObject) -> Governor:
     """Read from a v1beta1 Rollout what the updates of its Deployment need to know."""
     metadata = rollout["metadata"]
-    disabled = bool((rollout.get("spec") or {}).get("disabled"))
-    standing = Standing.DISABLED if disabled else Standing.ACTIVE
+    standing, inert = _standing(rollout)
     return Governor(
         name=metadata["name"],
         namespace=metadata["namespace"],
         uid=metadata["uid"],
-        standing=Standing.DELETING if metadata.get("deletionTimestamp") else standing,
+        standing=standing,
         created=metadata.get("creationTimestamp") or "",
         position=approval.position(rollout),
+        inert=inert,
     )
+
+
+def _standing(rollout: JsonObject) -> tuple[Standing, str]:
+    """Ask what the reconciler asks before it acts: what it does nothing by must not hold anything."""
+    if rollout["metadata"].get("deletionTimestamp"):
+        return Standing.DELETING, ""
+    if (rollout.get("spec") or {}).get("disabled") is True:
+        return Standing.DISABLED, ""
+    spec = parse(rollout)
+    why = str(spec[0]) if isinstance(spec, tuple) else unsupported(spec)
+    return (Standing.INERT, why) if why else (Standing.ACTIVE, "")
 
 
 def recreates(spec: Spec) -> bool:
@@ -252,6 +284,8 @@ def _exemption(new: Spec, governor: Governor) -> Reason | None:
         return Reason.DELETING
     if governor.standing is Standing.DISABLED:
         return Reason.DISABLED
+    if governor.standing is Standing.INERT:
+        return Reason.INERT
     if recreates(new):
         return Reason.RECREATES
     return Reason.NO_REPLICAS if new.replicas == 0 else None

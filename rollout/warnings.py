@@ -12,6 +12,8 @@ from rollout.approval import Approval, Position
 from rollout.gate import Close, Decision, Governor, Hold, Pass, Reason, Release, Stranded
 from rollout.problems import Problem
 
+_WHY = 180  # characters of a reason: with the longest name in front, less than an API server may cut
+
 
 def deployment(decision: Decision, name: str, *, altered: bool) -> list[str]:
     """Say what became of a Deployment's update; ``altered``: it would have opened or changed its gate."""
@@ -25,9 +27,10 @@ def deployment(decision: Decision, name: str, *, altered: bool) -> list[str]:
             let_out = f"would have let out {_release(release)}"
             return _held(governor, release, f"{let_out}, so spec.paused and the gate's annotations were kept")
         case Release(governor, reason):
-            return [_not_gated(governor, reason)]
-        case Stranded():
-            return [stranded(name)]
+            explained = [_why_inert(governor)] if reason is Reason.INERT else []
+            return [_not_gated(governor, reason), *explained]
+        case Stranded(governor):
+            return [stranded(name)] if governor is None else held_by_inert(name, governor)
         case Hold() | Pass():
             return []
         case _:
@@ -40,6 +43,15 @@ def stranded(deployment: str) -> str:
         f"Deployment {deployment} is paused for a Rollout that no longer exists, nothing holds it: "
         f"resume it with kubectl rollout resume deployment/{deployment}"
     )
+
+
+def held_by_inert(deployment: str, governor: Governor) -> list[str]:
+    """Tell that the Rollout of this gate would not open it as it is."""
+    return [
+        f"Deployment {deployment} is paused for Rollout {governor.name}, by which nothing is released",
+        _why_inert(governor),
+        f"correct the Rollout, or resume with kubectl rollout resume deployment/{deployment}",
+    ]
 
 
 def strategy_kept() -> str:
@@ -152,6 +164,8 @@ def _not_gated(governor: Governor, reason: Reason) -> str:
             why = "the Rollout is disabled"
         case Reason.DELETING:
             why = "the Rollout is being deleted"
+        case Reason.INERT:
+            why = "nothing is released by the Rollout until it is corrected"
         case Reason.NO_REPLICAS:
             why = "spec.replicas is 0, so nothing serves that could be protected"
         case Reason.RECREATES:
@@ -159,6 +173,11 @@ def _not_gated(governor: Governor, reason: Reason) -> str:
         case _:
             assert_never(reason)
     return f"not gated by Rollout {governor.name}, rolled out at once: {why}"
+
+
+def _why_inert(governor: Governor) -> str:
+    text = governor.inert if len(governor.inert) <= _WHY else governor.inert[:_WHY] + "…"
+    return f"Rollout {governor.name}: {text}"
 
 
 def _waiting(name: str, namespace: str, position: Position | None) -> str:

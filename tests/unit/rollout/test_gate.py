@@ -9,6 +9,7 @@ import pytest
 from rollout import gate, names
 from rollout.gate import Close, Deployment, Governor, Hold, Pass, Reason, Release, Standing, Stranded
 from rollout.revision import release_id, template_digest
+from tests.unit.rollout.rollout_objects import beta
 
 Json = dict[str, Any]
 HELD = {names.IN_PROGRESSING: '{"rolloutName":"web"}', names.RELEASE: "k4x9d"}
@@ -79,6 +80,7 @@ def test_deployment_without_rollout_is_left_alone() -> None:
     [
         (deployment("echo:2"), Standing.DISABLED, Reason.DISABLED),
         (deployment("echo:2"), Standing.DELETING, Reason.DELETING),
+        (deployment("echo:2"), Standing.INERT, Reason.INERT),
         (deployment("echo:2", replicas=0), Standing.ACTIVE, Reason.NO_REPLICAS),
         (deployment("echo:2", strategy={"type": "Recreate"}), Standing.ACTIVE, Reason.RECREATES),
     ],
@@ -118,7 +120,7 @@ def test_template_change_behind_a_closed_gate_names_another_release() -> None:
     assert decision.release not in {None, "k4x9d"}
 
 
-@pytest.mark.parametrize("standing", list(Standing))
+@pytest.mark.parametrize("standing", [Standing.ACTIVE, Standing.DISABLED, Standing.DELETING])
 def test_closed_gate_holds_whatever_the_rollout_stands(standing: Standing) -> None:
     """Disabled or deleted mid-release, it is the reconciler who opens the gate, in the right order."""
     old = deployment("echo:2", metadata={"annotations": HELD})
@@ -135,6 +137,31 @@ def test_gate_that_nobody_would_open_is_not_held() -> None:
     assert gate.annotations(Stranded(), old, old) == {}
     assert gate.annotations(Stranded(), old, resumed) == {names.IN_PROGRESSING: None, names.RELEASE: None}
     assert gate.labels(Stranded(), old) == {}
+
+
+def test_gate_of_a_rollout_that_does_nothing_is_not_held() -> None:
+    """It would never open it: as with no Rollout at all, whoever may edit the Deployment gets it back."""
+    inert = governor(standing=Standing.INERT)
+    old = deployment("echo:2", metadata={"annotations": HELD}, paused=True)
+    resumed = deployment("echo:3", metadata={"annotations": HELD})
+    decision = gate.decide(old, resumed, [inert])
+
+    assert decision == Stranded(inert)
+    assert gate.annotations(decision, old, resumed) == {names.IN_PROGRESSING: None, names.RELEASE: None}
+    assert gate.annotations(decision, old, old) == {}
+    assert gate.labels(decision, old) == {}
+    assert gate.labels(Pass(inert), old) == {}
+
+
+def test_rollout_that_does_nothing_never_stands_in_front_of_one_in_force() -> None:
+    """Though its name is on the gate: the other one can open it."""
+    inert, other = governor("web", Standing.INERT, "1"), governor("other", created="2")
+    old = deployment("echo:2", metadata={"annotations": HELD}, paused=True)
+
+    assert gate.choose([inert, other], HELD[names.IN_PROGRESSING]) == other
+    assert gate.decide(old, deployment("echo:2"), [inert, other]) == Hold(
+        other, HELD[names.IN_PROGRESSING], "k4x9d", starts=False
+    )
 
 
 def test_deployment_that_is_being_deleted_is_left_alone() -> None:
@@ -223,11 +250,46 @@ def test_rollout_refers_by_group_and_kind_whatever_the_version(
     assert gate.refers_to({"spec": {"workloadRef": reference}}) == deployment_name
 
 
+def stored(going: str | None = None, **changes: Any) -> Json:
+    """Build a Rollout as the API server stores it."""
+    metadata: Json = {"name": "web", "namespace": "shop", "uid": "u", "creationTimestamp": "1"}
+    rollout = beta()
+    deletion = {"deletionTimestamp": going} if going else {}
+    return rollout | {"metadata": metadata | deletion, "spec": rollout["spec"] | changes}
+
+
 def test_governor_is_read_from_a_rollout() -> None:
     """Deletion outranks disabling; the position comes from the status."""
-    metadata: Json = {"name": "web", "namespace": "shop", "uid": "u", "creationTimestamp": "1"}
-    going = {**metadata, "deletionTimestamp": "2"}
+    assert gate.governor_of(stored()).standing is Standing.ACTIVE
+    assert gate.governor_of(stored(disabled=True)).standing is Standing.DISABLED
+    assert gate.governor_of(stored("2", disabled=True)).standing is Standing.DELETING
 
-    assert gate.governor_of({"metadata": metadata, "spec": {}}).standing is Standing.ACTIVE
-    assert gate.governor_of({"metadata": metadata, "spec": {"disabled": True}}).standing is Standing.DISABLED
-    assert gate.governor_of({"metadata": going, "spec": {"disabled": True}}).standing is Standing.DELETING
+
+@pytest.mark.parametrize(
+    ("strategy", "why"),
+    [
+        ({"canary": {"steps": [{"replicas": 1}]}}, "style partition is not supported yet"),
+        ({"blueGreen": {"steps": [{"replicas": 1}]}}, "style blueGreen is not supported yet"),
+        (
+            {
+                "canary": {
+                    "enableExtraWorkloadForCanary": True,
+                    "steps": [{"replicas": 1}],
+                    "trafficRoutings": [{"service": "web", "gateway": {"httpRouteName": "web"}}],
+                }
+            },
+            "trafficRoutings with gateway is not supported yet",
+        ),
+        ({}, "Spec.Strategy: Invalid value"),
+        ({"canary": {"enableExtraWorkloadForCanary": True, "steps": [{}]}}, "replicas cannot be empty"),
+    ],
+    ids=["partition", "blueGreen", "gateway", "no strategy", "unreadable step"],
+)
+def test_rollout_that_the_reconciler_does_nothing_by_is_inert(strategy: Json, why: str) -> None:
+    """Stored by another product, or while nobody checked: gated by it, a Deployment would wait for ever."""
+    found = gate.governor_of(stored(strategy=strategy))
+
+    assert found.standing is Standing.INERT
+    assert why in found.inert
+    assert gate.governor_of(stored(strategy=strategy, disabled=True)).standing is Standing.DISABLED
+    assert gate.governor_of(stored("2", strategy=strategy)).standing is Standing.DELETING

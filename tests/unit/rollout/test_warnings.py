@@ -1,5 +1,7 @@
 """The texts that admission shows, word for word: people search for them."""
 
+from dataclasses import replace
+
 import pytest
 
 from rollout import warnings
@@ -84,6 +86,25 @@ def test_stranded() -> None:
     ]
 
 
+INERT = replace(WEB, standing=Standing.INERT, inert="style partition is not supported yet: do this")
+
+
+def test_rollout_that_does_nothing_is_named_with_why() -> None:
+    """Its user thinks that the release is gated."""
+    assert warnings.deployment(Release(INERT, Reason.INERT), "web", altered=False) == [
+        (
+            "not gated by Rollout web, rolled out at once: "
+            "nothing is released by the Rollout until it is corrected"
+        ),
+        "Rollout web: style partition is not supported yet: do this",
+    ]
+    assert warnings.deployment(Stranded(INERT), "web", altered=False) == [
+        "Deployment web is paused for Rollout web, by which nothing is released",
+        "Rollout web: style partition is not supported yet: do this",
+        "correct the Rollout, or resume with kubectl rollout resume deployment/web",
+    ]
+
+
 def test_silence() -> None:
     """What changes nothing of ours is not talked about."""
     assert warnings.deployment(Pass(WEB), "web", altered=False) == []
@@ -164,13 +185,14 @@ def test_problems_stand_together() -> None:
 def test_every_line_fits_what_an_api_server_passes_on() -> None:
     """Longer than 256 characters, a warning may be cut: with names of 63 characters each fits."""
     name = "n" * 63
-    governor = Governor(name, name, "uid", Standing.ACTIVE, "1", None)
+    governor = Governor(name, name, "uid", Standing.ACTIVE, "1", None, inert="w" * 500)
     decisions: list[Decision] = [
         Close(governor, "bcdfg"),
         Hold(governor, "{}", "bcdfg", starts=True),
         Hold(governor, "{}", "bcdfg", starts=False),
         *(Release(governor, reason) for reason in Reason),
         Stranded(),
+        Stranded(governor),
     ]
     lines = [line for each in decisions for line in warnings.deployment(each, name, altered=True)]
     lines += [

@@ -159,6 +159,7 @@ def test_switch_to_recreate_mid_release_is_put_off() -> None:
     [
         (deployment("echo:2"), Standing.DISABLED, "disabled"),
         (deployment("echo:2"), Standing.DELETING, "being deleted"),
+        (deployment("echo:2"), Standing.INERT, "nothing is released by the Rollout"),
         (deployment("echo:2", replicas=0), Standing.ACTIVE, "replicas is 0"),
         (deployment("echo:2", strategy={"type": "Recreate"}), Standing.ACTIVE, "Recreate"),
     ],
@@ -336,7 +337,8 @@ def test_no_user_ever_opens_a_gate_that_a_rollout_needs(
 ) -> None:
     """Closed before and a Rollout there: closed after, by the same holder."""
     found = answer(old, new, governors)
-    if not (is_held(old) and governors) or not json.loads(found)["response"]["allowed"]:
+    in_force = any(each.standing is not Standing.INERT for each in governors)
+    if not (is_held(old) and in_force) or not json.loads(found)["response"]["allowed"]:
         return
 
     result = reviews.patched(new, found)
