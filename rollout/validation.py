@@ -15,21 +15,34 @@ from rollout.conversion.pieces import Version
 from rollout.parsing import parse, traffic_message
 from rollout.problems import Problem, ProblemKind
 from rollout.spec import RolloutSpec, Style, TrafficRoutingRef, WorkloadRef
+from rollout.support import EXISTING, Feature, Missing, is_deployment, missing, unsupported
 from rollout.validation_alpha import alpha_problems
 from rollout.wire import JsonObject
 
 _MAX_LABEL = 63  # names of Services, values of labels
 _MAX_NAME = 253  # names of other objects
 _IN_RELEASE = ("Progressing", "Terminating")  # phases in which the release relies on what it began with
-_EXTRA_WORKLOAD = "Set spec.strategy.canary.enableExtraWorkloadForCanary: true for a canary release"
+
+_NAMES = {
+    Feature.CANARY: "canary style",
+    Feature.PARTITION: "partition style, which is meant without enableExtraWorkloadForCanary,",
+    Feature.BLUE_GREEN: "blueGreen style",
+    Feature.GATEWAY: "gateway",
+    Feature.CUSTOM_NETWORK: "customNetworkRefs",
+}
+_ALPHA_NAMES = {
+    Feature.PARTITION: "Rolling style 'Partition'",
+    Feature.TRAFFIC_ROUTING: f"annotation {names.TRAFFIC_ROUTING}",
+}
+_ALPHA_HINTS = {Feature.PARTITION: f"remove annotation {names.ROLLING_STYLE} or set it to canary"}
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
     """What can be chosen about validation."""
 
-    styles: frozenset[Style] = frozenset({Style.CANARY})
-    """The styles that exist."""
+    existing: frozenset[Feature] = EXISTING
+    """Which features exist."""
     single_traffic_routing: bool = False
     """Allow one entry of trafficRoutings only."""
     partition_percent_limit: int | None = None
@@ -53,11 +66,11 @@ def validate_create(new: JsonObject, neighbours: Neighbours, rules: Rules) -> tu
         return spec
     found = [
         *_workload(spec),
-        *_style(new, spec, rules),
+        *_missing(new, spec, rules),
         *_steps(new, spec, rules),
-        *_routings(spec, rules),
+        *_routing_limit(spec, rules),
         *_lengths(spec),
-        *_unresolved(new, spec, neighbours),
+        *(_unresolved(new, spec, neighbours) if Feature.TRAFFIC_ROUTING in rules.existing else ()),
         *_conflict(new, spec, neighbours),
     ]
     return tuple(found)
@@ -96,29 +109,40 @@ def _is_alpha(obj: JsonObject) -> bool:
 
 def _workload(spec: RolloutSpec) -> Iterator[Problem]:
     ref = spec.workload
-    if (ref.group, ref.kind) != ("apps", "Deployment"):
+    if not is_deployment(spec):
         hint = "Only Deployments of API group apps are"
         yield Problem("Spec.ObjectRef.WorkloadRef", _shown(ref), "WorkloadRef kind is not supported", hint)
 
 
-def _style(obj: JsonObject, spec: RolloutSpec, rules: Rules) -> Iterator[Problem]:
-    if spec.style in rules.styles:
-        return
-    match spec.style:
-        case Style.PARTITION if _is_alpha(obj):
-            hint = f"Remove annotation {names.ROLLING_STYLE} or set it to canary"
-            yield Problem("RollingStyle", "partition", "Rolling style 'Partition' is not supported yet", hint)
-        case Style.PARTITION:
-            message = (
-                "partition style, which is meant without enableExtraWorkloadForCanary, is not supported yet"
-            )
-            yield Problem("Spec.Strategy.Canary", None, message, _EXTRA_WORKLOAD)
-        case Style.BLUE_GREEN:
-            message = "blueGreen style is not supported yet"
-            hint = f"Use spec.strategy.canary instead. {_EXTRA_WORKLOAD}"
-            yield Problem("Spec.Strategy.BlueGreen", None, message, hint)
-        case Style.CANARY:
-            yield Problem("Spec.Strategy.Canary", None, "canary style is not supported")
+def _missing(obj: JsonObject, spec: RolloutSpec, rules: Rules) -> Iterator[Problem]:
+    """Refuse what does not exist yet, by its name in the version that was sent."""
+    for found in missing(spec, rules.existing):
+        path, shown = _place(obj, spec, found)
+        names_of, hints = (_ALPHA_NAMES, _ALPHA_HINTS) if _is_alpha(obj) else (_NAMES, {})
+        name = names_of.get(found.feature) or _NAMES.get(found.feature, found.feature.value)
+        hint = hints.get(found.feature, found.hint)
+        yield Problem(path, shown, f"{name} is not supported yet", hint[:1].upper() + hint[1:])
+
+
+def _place(obj: JsonObject, spec: RolloutSpec, found: Missing) -> tuple[str, Any]:
+    """Name the field that asks for a feature, and what it says."""
+    plan = _plan_path(spec)
+    if found.routing is not None:
+        path, routing = list(_placed(spec))[found.routing]
+        if found.feature is Feature.GATEWAY:
+            return f"{path}.Gateway", routing.http_route
+        return f"{path}.CustomNetworkRefs", [
+            f"{ref.api_version} {ref.kind} {ref.name}" for ref in routing.custom
+        ]
+    match found.feature:
+        case Feature.PARTITION if _is_alpha(obj):
+            return "RollingStyle", "partition"
+        case Feature.TRAFFIC_ROUTING:
+            return _routing_ref_path(obj, spec), spec.traffic_routing_ref
+        case Feature.NO_CANARY_SERVICE:
+            return f"{plan}.DisableGenerateCanaryService", True
+        case _:
+            return plan, None
 
 
 def _steps(obj: JsonObject, spec: RolloutSpec, rules: Rules) -> Iterator[Problem]:
@@ -149,17 +173,10 @@ def _steps(obj: JsonObject, spec: RolloutSpec, rules: Rules) -> Iterator[Problem
             return
 
 
-def _routings(spec: RolloutSpec, rules: Rules) -> Iterator[Problem]:
-    path = _plan_path(spec)
+def _routing_limit(spec: RolloutSpec, rules: Rules) -> Iterator[Problem]:
     if rules.single_traffic_routing and len(spec.routings) > 1:
         found = [routing.service for routing in spec.routings]
-        yield Problem(path, found, "Rollout currently only support single TrafficRouting.")
-    for routing_path, routing in _placed(spec):
-        if routing.custom:
-            found = [f"{ref.api_version} {ref.kind} {ref.name}" for ref in routing.custom]
-            hint = "Route by ingress or gateway"
-            message = "customNetworkRefs are not supported"
-            yield Problem(f"{routing_path}.CustomNetworkRefs", found, message, hint)
+        yield Problem(_plan_path(spec), found, "Rollout currently only support single TrafficRouting.")
 
 
 def _lengths(spec: RolloutSpec) -> Iterator[Problem]:
@@ -183,9 +200,7 @@ def _too_long(path: str, name: str, suffix: str, limit: int) -> Iterator[Problem
 def _unresolved(obj: JsonObject, spec: RolloutSpec, neighbours: Neighbours) -> Iterator[Problem]:
     name, known = spec.traffic_routing_ref, neighbours.traffic_routings
     if name is not None and known is not None and name not in known:
-        path = f"{_plan_path(spec)}.TrafficRoutingRef"
-        if _is_alpha(obj):
-            path = f"Metadata.Annotations[{names.TRAFFIC_ROUTING}]"
+        path = _routing_ref_path(obj, spec)
         yield Problem(path, name, f"TrafficRouting {name} not found in this namespace", "Create it first")
 
 
@@ -231,6 +246,8 @@ def _immutable(old: JsonObject, new: JsonObject) -> Iterator[Problem]:
     if before.workload != after.workload:
         yield _forbidden("Spec.ObjectRef", "Rollout 'ObjectRef' field is immutable")
     plan = "Canary" if _is_alpha(new) else "Canary|BlueGreen"
+    if unsupported(before):
+        return  # nothing is done by it, so nothing relies on it: it must be possible to correct
     if (before.routings, before.traffic_routing_ref) != (after.routings, after.traffic_routing_ref):
         field = f"Strategy.{plan}.TrafficRoutings"
         yield _forbidden(f"Spec.{field}", f"Rollout '{field}' field is immutable")
@@ -253,6 +270,12 @@ def _forbidden(path: str, message: str) -> Problem:
 
 def _plan_path(spec: RolloutSpec) -> str:
     return f"Spec.Strategy.{'BlueGreen' if spec.style is Style.BLUE_GREEN else 'Canary'}"
+
+
+def _routing_ref_path(obj: JsonObject, spec: RolloutSpec) -> str:
+    if _is_alpha(obj):
+        return f"Metadata.Annotations[{names.TRAFFIC_ROUTING}]"
+    return f"{_plan_path(spec)}.TrafficRoutingRef"
 
 
 def _placed(spec: RolloutSpec) -> Iterator[tuple[str, TrafficRoutingRef]]:

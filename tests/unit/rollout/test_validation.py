@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from rollout import names
 from rollout.conversion import convert
 from rollout.problems import Problem
-from rollout.spec import Style
+from rollout.support import Feature
 from rollout.validation import Neighbours, Rules, validate_create, validate_update
 from tests.unit.rollout.rollout_objects import (
     BETA,
@@ -22,7 +22,7 @@ from tests.unit.rollout.rollout_objects import (
 )
 
 NOBODY = Neighbours()
-ANY_STYLE = Rules(styles=frozenset(Style))
+ANYTHING = Rules(existing=frozenset(Feature))
 STEP = {"replicas": 1}
 ROUTING = {"service": "echoserver", "ingress": {"name": "echoserver"}}
 
@@ -131,7 +131,7 @@ def test_blue_green_is_refused_by_name() -> None:
     }
 
     assert created(obj) == ["Spec.Strategy.BlueGreen: blueGreen style is not supported yet"]
-    assert created(obj, rules=ANY_STYLE) == []
+    assert created(obj, rules=ANYTHING) == []
 
 
 def test_canary_traffic_of_zero_is_refused_in_v1beta1() -> None:
@@ -161,13 +161,84 @@ def test_several_traffic_routings_can_be_forbidden_again() -> None:
     ]
 
 
-def test_custom_network_references_are_refused() -> None:
-    """Nothing would route by them."""
-    routing = {"service": "x", "customNetworkRefs": [{"apiVersion": "a/v1", "kind": "B", "name": "c"}]}
+CUSTOM = {"service": "x", "customNetworkRefs": [{"apiVersion": "a/v1", "kind": "B", "name": "c"}]}
+GATEWAY = {"service": "x", "gateway": {"httpRouteName": "x"}}
 
-    assert created(beta({"steps": [STEP], "trafficRoutings": [routing]})) == [
-        "Spec.Strategy.Canary.TrafficRouting.CustomNetworkRefs: customNetworkRefs are not supported"
-    ]
+
+@pytest.mark.parametrize(
+    ("canary", "expected"),
+    [
+        (
+            {"trafficRoutings": [CUSTOM]},
+            (
+                "Spec.Strategy.Canary.TrafficRouting.CustomNetworkRefs: Invalid value: "
+                '["a/v1 B c"]: customNetworkRefs is not supported yet. Route by ingress'
+            ),
+        ),
+        (
+            {"trafficRoutings": [ROUTING, GATEWAY]},
+            (
+                "Spec.Strategy.Canary.TrafficRouting[1].Gateway: Invalid value: "
+                '"x": gateway is not supported yet. Route by ingress'
+            ),
+        ),
+        (
+            {"trafficRoutingRef": "shared"},
+            (
+                'Spec.Strategy.Canary.TrafficRoutingRef: Invalid value: "shared": '
+                "trafficRoutingRef is not supported yet. Write the routing into trafficRoutings"
+            ),
+        ),
+        (
+            {"disableGenerateCanaryService": True},
+            (
+                "Spec.Strategy.Canary.DisableGenerateCanaryService: Invalid value: true: "
+                "disableGenerateCanaryService is not supported yet. "
+                "Leave it out: a Service for the canary is made and removed by each release"
+            ),
+        ),
+    ],
+    ids=["customNetworkRefs", "gateway", "trafficRoutingRef", "disableGenerateCanaryService"],
+)
+def test_feature_that_does_not_exist_yet_is_refused_by_name(canary: Json, expected: str) -> None:
+    """At admission, not when a release waits behind the gate; new ones and changes that bring it alike."""
+    obj = beta({"steps": [STEP]} | canary)
+
+    assert [str(each) for each in validate_create(obj, NOBODY, Rules())] == [expected]
+    assert [str(each) for each in validate_update(beta(), obj, NOBODY, Rules())] == [expected]
+    assert created(obj, rules=ANYTHING) == []
+    assert updated(obj, obj) == []  # it was there before
+
+
+def test_traffic_routing_annotation_is_refused_by_name_in_v1alpha1() -> None:
+    """There it is an annotation that asks for it."""
+    (problem,) = validate_create(annotated(alpha(), TRAFFIC_ROUTING="shared"), NOBODY, Rules())
+
+    assert told(problem) == (
+        f"Metadata.Annotations[{names.TRAFFIC_ROUTING}]: "
+        f"annotation {names.TRAFFIC_ROUTING} is not supported yet"
+    )
+
+
+@pytest.mark.parametrize(
+    "canary",
+    [
+        {"trafficRoutings": [GATEWAY]},
+        {"trafficRoutingRef": "shared", "trafficRoutings": [ROUTING]},
+        {"enableExtraWorkloadForCanary": False, "trafficRoutings": [ROUTING]},
+    ],
+    ids=["gateway", "trafficRoutingRef", "style"],
+)
+def test_what_nothing_is_done_by_can_be_corrected_in_a_release(canary: Json) -> None:
+    """Stored from before, it keeps its release waiting; with the fields immutable it would do so for ever."""
+    stuck = with_status(beta({"steps": [STEP]} | canary), phase="Progressing")
+
+    assert (
+        updated(
+            stuck, with_status(beta({"steps": [STEP], "trafficRoutings": [ROUTING]}), phase="Progressing")
+        )
+        == []
+    )
 
 
 @pytest.mark.parametrize(
@@ -200,7 +271,7 @@ def test_service_without_a_canary_of_its_own_may_have_any_name() -> None:
         "disableGenerateCanaryService": True,
     }
 
-    assert created(beta(canary)) == []
+    assert created(beta(canary), rules=ANYTHING) == []
 
 
 @pytest.mark.parametrize(
@@ -215,9 +286,9 @@ def test_traffic_routing_must_exist(obj: Json, path: str) -> None:
     """A name that leads nowhere would silently route nothing."""
     missing = [f"{path}: TrafficRouting shared not found in this namespace"]
 
-    assert created(obj, Neighbours(traffic_routings={"other"})) == missing
-    assert created(obj, Neighbours(traffic_routings={"shared"})) == []
-    assert created(obj, Neighbours(traffic_routings=None)) == []
+    assert created(obj, Neighbours(traffic_routings={"other"}), ANYTHING) == missing
+    assert created(obj, Neighbours(traffic_routings={"shared"}), ANYTHING) == []
+    assert created(obj, Neighbours(traffic_routings=None), ANYTHING) == []
 
 
 # --- one workload, one Rollout -------------------------------------------------------------------
@@ -322,7 +393,7 @@ def test_weight_of_thirty_percent_and_more_is_allowed() -> None:
     assert created(alpha({"steps": [{"weight": 90}], "trafficRoutings": [ROUTING]})) == []
 
 
-PARTITION_LIMIT = Rules(styles=frozenset(Style), partition_percent_limit=30)
+PARTITION_LIMIT = Rules(existing=frozenset(Feature), partition_percent_limit=30)
 
 
 @pytest.mark.parametrize(
@@ -450,7 +521,7 @@ def test_what_a_release_relies_on_is_held_in_v1beta1(new: Json, expected: str, p
     """While a release is under way, its ground does not move."""
     old = with_status(ROUTED, phase=phase)
 
-    assert updated(old, with_status(new, phase=phase), ANY_STYLE) == [expected]
+    assert updated(old, with_status(new, phase=phase), ANYTHING) == [expected]
 
 
 @pytest.mark.parametrize("phase", ["Progressing", "Terminating"])
@@ -459,14 +530,14 @@ def test_what_a_release_relies_on_is_held_in_v1alpha1(new: Json, expected: str, 
     """The same, in the words of that version."""
     old = with_status(ROUTED_ALPHA, phase=phase)
 
-    assert updated(old, with_status(new, phase=phase), ANY_STYLE) == [expected]
+    assert updated(old, with_status(new, phase=phase), ANYTHING) == [expected]
 
 
 @pytest.mark.parametrize("phase", ["Healthy", "Initial", "Disabled", "", None, 5])
 @pytest.mark.parametrize(("new", "_expected"), FORBIDDEN)
 def test_between_releases_everything_may_change(new: Json, _expected: str, phase: object) -> None:
     """Only the phase that is stored decides."""
-    assert updated(with_status(ROUTED, phase=phase), new, ANY_STYLE) == []
+    assert updated(with_status(ROUTED, phase=phase), new, ANYTHING) == []
 
 
 def test_phase_is_that_of_the_stored_object() -> None:
@@ -521,8 +592,8 @@ def test_any_json_is_judged(old: Json, new: Json, others: list[Json]) -> None:
     """Nothing that a client can send makes the validation raise."""
     neighbours = Neighbours(others, traffic_routings={"a"})
 
-    assert all(str(problem) for problem in validate_create(new, neighbours, ANY_STYLE))
-    assert all(str(problem) for problem in validate_update(old, new, neighbours, ANY_STYLE))
+    assert all(str(problem) for problem in validate_create(new, neighbours, ANYTHING))
+    assert all(str(problem) for problem in validate_update(old, new, neighbours, ANYTHING))
 
 
 @given(objects)
