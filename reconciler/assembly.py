@@ -20,6 +20,7 @@ from reconciler.installation import NAME, REQUESTED, Caretaker, Installation
 from reconciler.leaving import Leaver
 from reconciler.reporting import Reporter
 from reconciler.settings import ReconcilerSettings
+from reconciler.strays import Strays
 from reconciler.world import World
 from runtime.metrics import product_version
 from runtime.process import Process
@@ -39,6 +40,7 @@ class Assembly:
     caretaker: Caretaker
     leaver: Leaver
     controller: Controller
+    strays: Strays
     election: Election
     workers: int
 
@@ -46,7 +48,6 @@ class Assembly:
         """Release while we are installed, leave when we are being removed; ends by cancellation."""
         while True:
             if not self.installation.leaving:
-                await self.leaver.persist(self.caretaker.claim)
                 await self._work_until_leaving()
             await self.leaver.leave(self.controller, self.workers)
             # Whoever changes their mind takes the annotation away; whoever asks again sets it again.
@@ -55,7 +56,7 @@ class Assembly:
             )
 
     async def _work_until_leaving(self) -> None:
-        working = asyncio.ensure_future(self.controller.work(self.workers))
+        working = asyncio.ensure_future(self._release())
         wanted = asyncio.ensure_future(self.leaver.until(lambda: self.installation.leaving))
         try:
             done, _ = await asyncio.wait({working, wanted}, return_when=asyncio.FIRST_COMPLETED)
@@ -65,6 +66,13 @@ class Assembly:
             await asyncio.wait({working, wanted})
         if working in done:
             working.result()  # work has no end of its own: this raises what ended it
+
+    async def _release(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.controller.work(self.workers))
+            group.create_task(self.strays.work())
+            # Beside the work: where a policy refuses it, releases go on; only leaving is less safe then.
+            group.create_task(self.leaver.persist(self.caretaker.claim))
 
     async def finish(self) -> None:
         """Let the work of leaving end before the process does, where our pods are stopped by a removal."""
@@ -112,7 +120,10 @@ async def assemble(settings: ReconcilerSettings, process: Process) -> Assembly:
     )
     caretaker = Caretaker(client, installation)
     leaver = Leaver(client, world, caretaker, process.clock.now, process.log)
-    return Assembly(process, client, installation, caretaker, leaver, controller, election, settings.workers)
+    strays = Strays(client, world, writer, lambda: election.leading, process.log)
+    return Assembly(
+        process, client, installation, caretaker, leaver, controller, strays, election, settings.workers
+    )
 
 
 async def _open_client(settings: ReconcilerSettings, process: Process) -> Client:

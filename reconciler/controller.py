@@ -5,6 +5,7 @@ soon it is looked at again; none stops the others.
 """
 
 import asyncio
+import time
 from collections.abc import Callable
 from datetime import datetime
 from functools import partial
@@ -14,9 +15,11 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from kube.errors import KubeError, Retry
 from kube.queue import QueueClosed, WorkQueue
 from kube.wire import JsonObject, Key
+from reconciler.brake import Brake
 from reconciler.execution import Executor, NotLeading
 from reconciler.reporting import Reporter
 from reconciler.world import World
+from rollout import messages
 from rollout.observation import observe
 from rollout.release.plan import Plan, plan
 from rollout.snapshot import Snapshot
@@ -44,6 +47,7 @@ class Controller:
         self._clock = clock
         self._log: Log = executor.log
         self._queue: WorkQueue[Key] = WorkQueue()
+        self._brake = Brake()
         self._outcomes = Counter("sluice_reconciles", "Looks at a Rollout.", ["outcome"], registry=registry)
         self._seconds = Histogram(
             "sluice_reconcile_seconds", "Time of one look at a Rollout.", registry=registry
@@ -80,6 +84,9 @@ class Controller:
         if rollout is None:
             self._queue.forget(key)
             return
+        if pause := self._brake.remaining(key, time.monotonic()):
+            self._queue.add_after(key, pause)
+            return
         log = self._log.bind(rollout=f"{key.namespace}/{key.name}")
         try:
             made = decide(observe(rollout, self._world.around(rollout), self._clock()))
@@ -100,6 +107,13 @@ class Controller:
         self._queue.forget(key)
         for event in made.events:
             self._reporter.report(rollout, event)
+        if not wrote:
+            self._brake.rested(key)
+        elif self._brake.wrote(key, time.monotonic()):
+            self._log.warning(
+                "writes have no lasting effect; slowing down", rollout=f"{key.namespace}/{key.name}"
+            )
+            self._reporter.report(rollout, messages.IN_VAIN)
         if wrote:
             self._queue.add(key)  # what a write made possible is done at once
         elif made.look_again_at is not None:

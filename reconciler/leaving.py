@@ -9,17 +9,16 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 
 from kube.client import Client
 from kube.errors import KubeError
-from kube.resources import DEPLOYMENTS
-from kube.wire import JsonObject
+from kube.resources import DEPLOYMENTS, SERVICES
 from reconciler.controller import Controller
 from reconciler.installation import DONE, Caretaker
+from reconciler.strays import freed, widened
 from reconciler.world import World
-from rollout import names
-from rollout.observation import observe, read_gate
-from rollout.release.facts import GATE_ANNOTATIONS
+from rollout.observation import observe
 from rollout.release.plan import has_left, leave
 from runtime.logs import Log
 
@@ -56,9 +55,9 @@ class Leaver:
         self.log.info("leaving: ending every release")
         working = asyncio.ensure_future(controller.work(workers, leave))
         try:
-            await self.until(lambda: not self.unfinished())
+            await self._all_let_go()
             await asyncio.sleep(_LATE_SECONDS)
-            await self.until(lambda: not self.unfinished())
+            await self._all_let_go()
             await self.persist(self._sweep)
         finally:
             working.cancel()
@@ -71,20 +70,31 @@ class Leaver:
         await self.persist(self.caretaker.hand_over)
         await self.persist(self.caretaker.let_go)
 
-    def unfinished(self) -> list[str]:
-        """Name the Rollouts around which something of ours is left."""
-        rollouts = self.world.rollouts.items()
-        left = ((each, has_left(observe(each, self.world.around(each), self.clock()))) for each in rollouts)
-        return [
-            f"{each['metadata']['namespace']}/{each['metadata']['name']}" for each, done in left if not done
-        ]
+    async def _all_let_go(self) -> None:
+        """Wait until nothing of ours is left around any Rollout.
+
+        Looked at one after the other, each again and again until it is so, and never for long without
+        letting others run: the lease has to be renewed meanwhile.
+        """
+        for rollout in self.world.rollouts.items():
+            key = rollout["metadata"]["namespace"], rollout["metadata"]["name"]
+            await self.until(partial(self._let_go, *key))
+            await asyncio.sleep(0)
+
+    def _let_go(self, namespace: str, name: str) -> bool:
+        rollout = self.world.rollouts.get(namespace, name)
+        return rollout is None or has_left(observe(rollout, self.world.around(rollout), self.clock()))
 
     async def _sweep(self) -> None:
-        """Free Deployments that bear our marks and have no Rollout (any more)."""
+        """Free what bears our marks and has no Rollout (any more)."""
         for deployment in self.world.deployments.items():
-            if change := _freed(deployment):
+            if change := freed(deployment):
                 metadata = deployment["metadata"]
                 await self.client.patch(DEPLOYMENTS.ref(metadata["namespace"], metadata["name"]), change)
+        for service in self.world.services.items():
+            if change := widened(service):
+                metadata = service["metadata"]
+                await self.client.patch(SERVICES.ref(metadata["namespace"], metadata["name"]), change)
 
     async def _quiet(self) -> None:
         """Wait until our own objects have stopped changing."""
@@ -113,21 +123,3 @@ class Leaver:
                 await asyncio.sleep(_RETRY_SECONDS)
             else:
                 return
-
-
-def _freed(deployment: JsonObject) -> JsonObject | None:
-    """Build the patch that takes our label and gate from a Deployment; None when there is neither."""
-    metadata = deployment["metadata"]
-    gated = read_gate(metadata.get("annotations") or {}) is not None
-    labelled = names.WORKLOAD_TYPE in (metadata.get("labels") or {})
-    if not gated and not labelled:
-        return None
-    guard = {"uid": metadata["uid"], "resourceVersion": metadata["resourceVersion"]}
-    change: dict[str, object] = {"metadata": {**guard, "labels": {names.WORKLOAD_TYPE: None}}}
-    if gated:
-        annotations = dict.fromkeys(GATE_ANNOTATIONS)
-        change = {
-            "metadata": {**guard, "labels": {names.WORKLOAD_TYPE: None}, "annotations": annotations},
-            "spec": {"paused": None},
-        }
-    return change

@@ -83,6 +83,11 @@ class World:
             found.extend(group)
         return found
 
+    def governors_of(self, deployment: JsonObject) -> list[JsonObject]:
+        """Give the Rollouts that refer to a Deployment."""
+        metadata = deployment["metadata"]
+        return self.rollouts.by_index(_WORKLOAD, f"{metadata['namespace']}/{metadata['name']}")
+
     def rollouts_near(self, kind: str, value: JsonObject) -> Iterator[Key]:
         """Give the Rollouts whose next move may depend on an object."""
         yield from self._by_owner(kind, value)
@@ -198,6 +203,16 @@ def _owners_of_troubled(pod: JsonObject) -> Iterable[str]:
 def _owner_names(metadata: JsonObject) -> list[tuple[str, str]]:
     references = metadata.get("ownerReferences") or ()
     return [(each["kind"], each["name"]) for each in references if each.get("controller")]
+
+
+def workload_keys(rollout: JsonObject) -> list[Key]:
+    """Name the Deployment that a Rollout refers to; none when it cannot be read."""
+    return [_key(path) for path in _workloads(rollout)]
+
+
+def pinned_by_key(service: JsonObject) -> Key | None:
+    """Name the Rollout that pinned a Service; None when none did."""
+    return next((_key(path) for path in _pinned_by(service)), None)
 
 
 def _workloads(rollout: JsonObject) -> Iterable[str]:

@@ -28,6 +28,7 @@ class Metadata(msgspec.Struct, rename="camel"):
 
     name: str = ""
     namespace: str = ""
+    uid: str = ""
     generation: int = 0
     deletion_timestamp: str | None = None
     labels: dict[str, str] | None = None
@@ -309,7 +310,7 @@ def rollout_ids(metadata: Metadata) -> frozenset[str]:
 
 
 def _release_of(template: JsonObject, old: Deployment, governor: Governor) -> str:
-    return release_id(governor.uid, template_digest(template), old.metadata.generation)
+    return release_id(governor.uid, old.metadata.uid, template_digest(template), old.metadata.generation)
 
 
 def _without_forgery(old: Metadata, new: Metadata) -> dict[str, str | None]:

@@ -108,14 +108,21 @@ def _patched(template: JsonObject, patch: PodTemplatePatch) -> JsonObject:
     return {**template, "metadata": metadata}
 
 
-def canary_service(stable: JsonObject, pod_template_hash: str, owner: JsonObject) -> dict[str, Any]:
-    """Render the canary Service: the stable one's ports, selecting one revision's pods."""
+def canary_service(
+    stable: JsonObject, pod_template_hash: str, patch: PodTemplatePatch, owner: JsonObject
+) -> dict[str, Any]:
+    """Render the canary Service: the stable one's ports, selecting one revision's pods.
+
+    A label that canary pods get in place of the stable ones' is followed (contract, 4.1).
+    """
     metadata = copied_metadata(stable["metadata"])
     spec = {key: value for key, value in stable["spec"].items() if key not in _ALLOTTED_SERVICE_FIELDS}
     ports = [
         {key: value for key, value in port.items() if key != "nodePort"} for port in spec.get("ports", ())
     ]
-    selector = {**(spec.get("selector") or {}), names.POD_TEMPLATE_HASH: pod_template_hash}
+    stable_selector = spec.get("selector") or {}
+    patched = {key: value for key, value in patch.labels.items() if key in stable_selector}
+    selector = {**stable_selector, **patched, names.POD_TEMPLATE_HASH: pod_template_hash}
     return {
         "apiVersion": "v1",
         "kind": "Service",

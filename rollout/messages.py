@@ -5,6 +5,7 @@ The strings of the rollout's MESSAGE column are those that existing tools and ha
 """
 
 from rollout import names
+from rollout.actions import Event
 
 WORKLOAD_NOT_FOUND = "Workload Not Found"
 HEALTHY = "rollout is healthy"
@@ -46,6 +47,13 @@ def step_done(step: int) -> str:
 
 
 CONTINUOUS_EVENT = "workload continuous publishing canaryRevision, then restart publishing"
+IN_VAIN = Event(
+    "WritesUndone",
+    "our changes are undone as soon as they are made: another controller or a policy may be writing the same "
+    "objects; the reconciler's log names them",
+    key="in-vain",
+    warning=True,
+)
 ROLLED_BACK_EVENT = "workload has been rollback, then rollout is canceled"
 
 
@@ -63,6 +71,11 @@ def approvals_reset(release: str, step: int, at: str) -> str:
         f"release {release} went back to step {step} at {at}: earlier approvals do not count any more; "
         f"to approve again remove the annotation {names.APPROVE} first"
     )
+
+
+def gate_without_rollout(name: str) -> str:
+    """Note in an event: nobody could have opened this gate any more."""
+    return f"the Rollout that held Deployment {name} is gone: its gate was opened and it rolls out by itself"
 
 
 def service_missing(name: str) -> str:
@@ -89,9 +102,17 @@ def route_unsupported(service: str) -> str:
     return f"trafficRoutings of Service {service}: only ingress is supported yet"
 
 
-def unsupported(field: str) -> str:
-    """Say: a field whose meaning is not implemented yet: refused aloud, never ignored."""
-    return f"{field} is not supported yet: remove it from the Rollout"
+def ingress_shared(name: str) -> str:
+    """Say that two traffic routings ask for one Ingress."""
+    return (
+        f"Ingress {name} is named by two trafficRoutings, which is not supported yet: use an Ingress for each"
+    )
+
+
+MATCH_INEXPRESSIBLE = (
+    "an Ingress can match requests by one header or cookie only: "
+    "give each of steps[].matches exactly one header"
+)
 
 
 def not_ours(kind: str, name: str) -> str:
@@ -136,6 +157,14 @@ def settles(name: str) -> str:
     return f"waits until Deployment {name}, which was still rolling out when it changed, serves one revision"
 
 
+def service_shared(name: str, pod: str) -> str:
+    """Say that a Service has endpoints which a release would take from it."""
+    return (
+        f"Service {name} also selects pods of others (such as {pod}), which would get no requests during a "
+        "release: route by a Service that selects this Deployment's pods alone"
+    )
+
+
 def pinned_elsewhere(name: str, rollout: str) -> str:
     """Say that another Rollout holds the Service."""
     return (
@@ -147,14 +176,6 @@ def pinned_elsewhere(name: str, rollout: str) -> str:
 def gated_late(name: str) -> str:
     """Note in an event: a change that went past the webhook was held afterwards."""
     return f"Deployment {name} changed without the webhook: the gate was closed late"
-
-
-def style_unsupported(style: str) -> str:
-    """Say: a style of release that does not exist yet: the Rollout governs nothing."""
-    return (
-        f"style {style} is not supported yet and nothing is released by it: "
-        "set spec.strategy.canary.enableExtraWorkloadForCanary: true for the canary style"
-    )
 
 
 def let_out_elsewhere(name: str) -> str:

@@ -5,9 +5,9 @@ optional ones are given the defaults that Kubernetes documents.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
-from math import floor
+from math import ceil, floor
 from typing import Any
 
 from rollout import names
@@ -19,7 +19,7 @@ from rollout.snapshot import Deployment, Gate, Ingress, ReplicaSet, RolloutObjec
 from rollout.status import read_status
 from rollout.wire import JsonObject
 
-_DEFAULT_MAX_UNAVAILABLE = "25%"
+_DEFAULT_LIMIT = "25%"  # of maxSurge and maxUnavailable alike
 _STARTING = ("ContainerCreating", "PodInitializing")  # kubelet's reasons for a wait that is no trouble
 _LONGEST_TROUBLE = 200  # of a message: it stands in a status, a condition and an event's note
 
@@ -68,6 +68,7 @@ def read_rollout(value: JsonObject) -> RolloutObject:
         namespace=metadata["namespace"],
         generation=metadata.get("generation", 0),
         deleting="deletionTimestamp" in metadata,
+        disabled=_spec(value).get("disabled") is True,
         finalizers=tuple(metadata.get("finalizers") or ()),
         approval=_approval(_annotations(metadata)),
         spec=parse(value),
@@ -77,10 +78,14 @@ def read_rollout(value: JsonObject) -> RolloutObject:
 
 def _workload_name(rollout: JsonObject) -> str:
     """Name the workload even when the rest of the spec cannot be read: it may have to be let go."""
-    spec = rollout.get("spec")
-    reference = spec.get("workloadRef") if isinstance(spec, Mapping) else None
+    reference = _spec(rollout).get("workloadRef")
     name = reference.get("name") if isinstance(reference, Mapping) else None
     return name if isinstance(name, str) else ""
+
+
+def _spec(rollout: JsonObject) -> Mapping[str, Any]:
+    spec = rollout.get("spec")
+    return spec if isinstance(spec, Mapping) else {}
 
 
 def read_deployment(value: JsonObject) -> Deployment:
@@ -233,12 +238,18 @@ def _owner_uid(metadata: JsonObject) -> str:
 
 
 def _max_unavailable(strategy: JsonObject, replicas: int) -> int:
-    """Resolve ``maxUnavailable`` as the Deployment controller does: a percentage is rounded down."""
+    """Resolve ``maxUnavailable`` as the Deployment controller does.
+
+    A percentage is rounded down (of ``maxSurge`` up); where both come to nothing, one pod may be missing.
+    """
     limits = strategy.get("rollingUpdate") or {}
-    value = limits.get("maxUnavailable", _DEFAULT_MAX_UNAVAILABLE)
-    if isinstance(value, int):
-        return min(value, replicas)
-    return floor(replicas * int(value.removesuffix("%")) / 100)
+    surge = _share(limits.get("maxSurge", _DEFAULT_LIMIT), replicas, ceil)
+    unavailable = _share(limits.get("maxUnavailable", _DEFAULT_LIMIT), replicas, floor)
+    return min(replicas, 1 if surge == unavailable == 0 else unavailable)
+
+
+def _share(value: int | str, replicas: int, rounded: Callable[[float], int]) -> int:
+    return value if isinstance(value, int) else rounded(replicas * int(value.removesuffix("%")) / 100)
 
 
 def _stuck(conditions: Iterable[JsonObject]) -> str | None:

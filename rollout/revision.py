@@ -31,13 +31,14 @@ def same_template(one: JsonObject, other: JsonObject) -> bool:
     return bool(_comparable(one) == _comparable(other))
 
 
-def release_id(rollout_uid: str, digest: str, generation: int) -> str:
+def release_id(rollout_uid: str, workload_uid: str, digest: str, generation: int) -> str:
     """Name one release: 5 characters.
 
     ``digest`` is the template's, ``generation`` the Deployment's just before the gate closed: it makes a
-    second release of the same template a release of its own, so that no approval can count twice.
+    second release of the same template a release of its own, so that no approval can count twice. A
+    Deployment that is created again counts its generations anew, so its uid belongs to the name.
     """
-    return _encode(msgspec.json.encode([rollout_uid, digest, generation]), _RELEASE_LENGTH)
+    return _encode(msgspec.json.encode([rollout_uid, workload_uid, digest, generation]), _RELEASE_LENGTH)
 
 
 def steps_digest(steps: tuple[Step, ...]) -> str:

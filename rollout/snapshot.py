@@ -23,6 +23,8 @@ class RolloutObject:
     namespace: str
     generation: int
     deleting: bool
+    disabled: bool
+    """Also when the rest of the spec cannot be read."""
     finalizers: tuple[str, ...]
     approval: Stamp | None
     """The approval, as the webhook stamped it."""

@@ -73,7 +73,7 @@ def advance(facts: Facts) -> Plan:
         status = _status(facts, working, Reason.IN_ROLLING, outcome)
         return Plan(status, outcome.actions, _trouble_events(working, outcome), outcome.until)
     reached = cursor.advanced(observed, steps, now, approved=_approved(facts))
-    return _arrived(facts, recorded, replace(reached, message=""))
+    return _arrived(facts, replace(reached, message=""))
 
 
 def _repositioned(facts: Facts, before: Release, after: Release) -> Status:
@@ -110,7 +110,7 @@ def _trouble_events(release: Release, outcome: Doing) -> tuple[Event, ...]:
     return (Event("CanaryInTrouble", outcome.waits_for, key=key, warning=True),)
 
 
-def _arrived(facts: Facts, before: Release, after: Release) -> Plan:
+def _arrived(facts: Facts, after: Release) -> Plan:
     """Report a step that has been reached, and what comes next."""
     if after.state is StepState.COMPLETED:
         return Plan(_status(facts, after, Reason.FINALISING))
@@ -119,8 +119,8 @@ def _arrived(facts: Facts, before: Release, after: Release) -> Plan:
     if after.state is StepState.STEP_PAUSED:
         step = facts.spec.steps[after.step - 1]
         due = cursor.pause_end(after, step)
-        if before.state is not StepState.STEP_PAUSED:
-            events = _pause_events(facts, after, manual=due is None)
+        # Told as long as it is true: an event that was lost with a failed write is told again.
+        events = _pause_events(facts, after, manual=due is None)
     return Plan(_status(facts, after, Reason.IN_ROLLING), events=events, look_again_at=due)
 
 
@@ -172,7 +172,7 @@ def _stages(facts: Facts, step: Step) -> tuple[_Stage, ...]:
                 lambda: holding.hold(facts),
                 lambda: silence_empty(facts.snapshot, facts),
                 lambda: closing.clear_old(facts),
-                lambda: supported(facts.spec),
+                lambda: expressible(facts.spec),
                 each_service(lambda ref: services.suitable(facts, ref)),
                 each(lambda ref: routes.suitable(facts, ref)),
                 lambda: holding.settle(facts),
@@ -187,6 +187,7 @@ def _stages(facts: Facts, step: Step) -> tuple[_Stage, ...]:
         _Stage(
             StepState.STEP_TRAFFIC_ROUTING,
             (
+                lambda: closing.silence_moving(facts),
                 each_service(lambda ref: services.provide_canary(facts, ref, need)),
                 each(lambda ref: routes.route(facts, ref, limit)),
                 lambda: pods.shrink(facts, step),
@@ -203,12 +204,14 @@ def _for_each(refs: Iterable[TrafficRoutingRef]) -> Callable[[_Work], Task]:
     return lambda work: lambda: together(work(ref) for ref in refs)
 
 
-def supported(spec: RolloutSpec) -> Outcome:
-    """Refuse aloud what is part of the API but not implemented."""
-    if spec.traffic_routing_ref:
-        return Doing(messages.unsupported("trafficRoutingRef"), blocked=True)
-    if spec.disable_generate_canary_service:
-        return Doing(messages.unsupported("disableGenerateCanaryService"), blocked=True)
+def expressible(spec: RolloutSpec) -> Outcome:
+    """Refuse aloud what annotations on one canary Ingress cannot say."""
+    ingresses = [ref.ingress_name for ref in spec.routings]
+    if len(set(ingresses)) < len(ingresses):
+        return Doing(messages.ingress_shared(str(ingresses[0])), blocked=True)
+    for match in (match for step in spec.steps for match in step.matches):
+        if spec.routings and (match.path or match.query or len(match.headers) != 1):
+            return Doing(messages.MATCH_INEXPRESSIBLE, blocked=True)
     return DONE
 
 

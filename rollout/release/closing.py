@@ -152,8 +152,19 @@ def _first(tasks: Iterable[_Named]) -> tuple[str, Outcome]:
 def _widen(facts: Facts) -> Outcome:
     pinned = pinned_services(facts.snapshot, facts.spec.routings)
     routed = [facts.snapshot.services.get(each.service) for each in facts.spec.routings]
-    everyone = {each.target.name: each for each in (*pinned, *(found for found in routed if found))}
+    free = (found for found in routed if found and found.pinned_by is None)
+    everyone = {each.target.name: each for each in (*pinned, *free)}
     return together(services.widen(facts.snapshot, each) for each in everyone.values())
+
+
+def silence_moving(facts: Facts) -> Outcome:
+    """Take the traffic from a canary Service before it is pointed to another revision."""
+    moving = (
+        ref
+        for ref in facts.spec.routings
+        if services.moves(facts, ref) and routes.owned_canary(facts.snapshot, ref) is not None
+    )
+    return together(routes.silence(facts.snapshot, ref) for ref in moving)
 
 
 def _silence(facts: Facts) -> Outcome:

@@ -41,7 +41,9 @@ class Facts:
         stamped = gate.release if gate else recorded.id
         if stamped and (stamped != recorded.id or self.workload.digest == recorded.digest):
             return stamped
-        return release_id(self.rollout.target.uid, self.workload.digest, self.workload.generation)
+        return release_id(
+            self.rollout.target.uid, self.workload.target.uid, self.workload.digest, self.workload.generation
+        )
 
     @property
     def is_recorded(self) -> bool:
@@ -63,6 +65,18 @@ class Facts:
         return any(
             each.digest == self.workload.digest and (each.ready > 0 or each.hash == recorded)
             for each in self.serving
+        )
+
+    @property
+    def counted(self) -> bool:
+        """Tell whether the ReplicaSets we see are those that the Deployment's status counts.
+
+        Each kind is watched on its own, and one view can be older than the other: what is concluded from
+        ReplicaSets must not let a change out before they agree.
+        """
+        present = sum(each.present for each in self._owned_sets(self.workload))
+        return self.workload.observed_generation >= self.workload.generation and (
+            present == self.workload.status_replicas
         )
 
     # --- revisions -------------------------------------------------------------------------------
@@ -143,6 +157,14 @@ class Facts:
         pods = self.snapshot.ready_pods.get(service, frozenset())
         return sum(pod[:-5] == prefix for pod in pods)
 
+    def strangers_behind(self, service: str) -> frozenset[str]:
+        """Name the ready pods of a Service that are neither the workload's nor a canary's."""
+        owners = (self.workload, *owned_deployments(self.snapshot))
+        sets = [revision for each in owners for revision in self._owned_sets(each)]
+        prefixes = {f"{each.target.name}-"[:_GENERATED_PREFIX] for each in sets}
+        pods = self.snapshot.ready_pods.get(service, frozenset())
+        return frozenset(pod for pod in pods if pod[:-5] not in prefixes)
+
     @property
     def owner(self) -> JsonObject:
         """The owner reference of everything that this Rollout creates."""
@@ -168,7 +190,10 @@ def pinned_services(snapshot: Snapshot, routings: Iterable[TrafficRoutingRef]) -
         each
         for each in snapshot.services.values()
         if not each.owned
-        and (each.pinned_by == name or (each.target.name in routed and each.selected_hash is not None))
+        and (
+            each.pinned_by == name
+            or (each.pinned_by is None and each.target.name in routed and each.selected_hash is not None)
+        )
     )
 
 

@@ -45,6 +45,12 @@ def settle(facts: Facts) -> Outcome:
     restores a sole remaining one to full size. So the others are shrunk: pods that are not ready at once,
     ready ones as far as the limits allow, the next when their replacements are ready.
     """
+    if facts.stable and facts.stable.replicas == 0 and facts.workload.replicas > 0:
+        # Scaled to zero and back: the controller wakes whichever ReplicaSet is the youngest.
+        target = facts.stable.target
+        change = guarded(target, {"spec": {"replicas": facts.workload.replicas}})
+        patch = Patch(target, change, why="the stable revision serves, not the youngest one")
+        return Doing(messages.settles(facts.workload.target.name), (patch,))
     others = facts.unsettled
     if not others:
         return DONE

@@ -15,6 +15,7 @@ from rollout.release.plan_value import Plan
 from rollout.snapshot import Deployment, RolloutObject, Snapshot
 from rollout.spec import Amount, RolloutSpec, Step, Style, WorkloadRef
 from rollout.status import Phase, Reason, Release, Status
+from rollout.support import unsupported
 
 __all__ = ["Plan", "has_left", "leave", "plan"]
 
@@ -58,10 +59,8 @@ def has_left(snapshot: Snapshot) -> bool:
 def _plan(snapshot: Snapshot) -> Plan:  # noqa: PLR0911 - a guard a line, each with its why, reads best in one place
     rollout, workload = snapshot.rollout, snapshot.workload
     spec = _readable(rollout)
-    # A Rollout that says nothing we can do is not acted upon, whatever else is true.
     if isinstance(spec, str):
-        phase = rollout.status.phase if rollout.status.phase is not Phase.NONE else Phase.INITIAL
-        return Plan(replace(rollout.status, phase=phase, message=spec))
+        return _idle(snapshot, spec)
     # Before the first write of a release something must make sure that it will be cleaned up.
     if not rollout.deleting and names.ROLLOUT_FINALIZER not in rollout.finalizers:
         return Plan(rollout.status, (_finalizer(rollout, present=True),))
@@ -79,20 +78,38 @@ def _plan(snapshot: Snapshot) -> Plan:  # noqa: PLR0911 - a guard a line, each w
 
 
 def _readable(rollout: RolloutObject) -> RolloutSpec | str:
-    """Give the spec, or say why nothing can be done by it. What is being deleted is always let go."""
+    """Give the spec, or say why nothing can be done by it. What is deleted or disabled is always let go."""
     spec = rollout.spec
     if isinstance(spec, tuple):
-        return _NOTHING_ASKED if rollout.deleting else "; ".join(str(each) for each in spec)
-    if spec.style is not Style.CANARY and not rollout.deleting:
-        return messages.style_unsupported(spec.style.value)
-    return spec
+        if rollout.deleting or rollout.disabled:
+            return replace(_NOTHING_ASKED, disabled=rollout.disabled)
+        return "; ".join(str(each) for each in spec)
+    if rollout.deleting or spec.disabled:
+        return spec
+    return unsupported(spec) or spec
+
+
+def _idle(snapshot: Snapshot, why: str) -> Plan:
+    """Do nothing by a Rollout that says nothing we can do, and hold nothing for it either.
+
+    Only a release under way stays held: letting it out because its Rollout was broken meanwhile would
+    be a release that nobody approved.
+    """
+    rollout, workload = snapshot.rollout, snapshot.workload
+    phase = rollout.status.phase if rollout.status.phase is not Phase.NONE else Phase.INITIAL
+    status = replace(rollout.status, phase=phase, message=why)
+    named = workload and workload.gate and workload.gate.rollout == rollout.target.name
+    if workload is None or not named or phase is Phase.PROGRESSING:
+        return Plan(status)
+    outcome = holding.open_gate(Facts(snapshot, rollout, _NOTHING_ASKED, workload))
+    return Plan(status, outcome.actions if outcome else ())
 
 
 def _behind_gate(facts: Facts) -> Plan:
     status = facts.rollout.status
     # The old template is back, or nothing serves that a release could protect.
     if facts.returning or facts.stable is None:
-        return closing.take_back(facts)
+        return closing.take_back(facts) if facts.counted else Plan(status)
     # A release that has ended: all that can be left is its gate (or this view of it is old).
     if facts.is_recorded and status.phase not in {Phase.PROGRESSING, Phase.TERMINATING, Phase.DISABLING}:
         return _opened(facts)
@@ -102,8 +119,6 @@ def _behind_gate(facts: Facts) -> Plan:
         return Plan(status, outcome.actions if outcome else ())
     if status.phase is not Phase.PROGRESSING or not facts.is_recorded or status.reason is Reason.CANCELLING:
         return advancing.start(facts)
-    if facts.out:
-        return closing.accept(facts)
     return closing.let_out(facts) if status.reason is Reason.FINALISING else advancing.advance(facts)
 
 

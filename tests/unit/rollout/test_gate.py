@@ -34,7 +34,9 @@ def test_gate_closes_when_the_template_changes() -> None:
     old, new = deployment("echo:1"), deployment("echo:2")
 
     digest = template_digest(msgspec.json.decode(new.spec.template))
-    assert gate.decide(old, new, [governor()]) == Close(governor(), release_id("uid-web", digest, 7))
+    assert gate.decide(old, new, [governor()]) == Close(
+        governor(), release_id("uid-web", old.metadata.uid, digest, 7)
+    )
 
 
 @pytest.mark.parametrize("where", ["labels", "annotations"])

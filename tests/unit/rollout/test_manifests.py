@@ -88,7 +88,8 @@ def test_canary_service_selects_one_revision_and_takes_no_address() -> None:
         "ports": [{"name": "http", "port": 80, "nodePort": 30080}],
         "selector": {"app": "web", names.POD_TEMPLATE_HASH: "stable"},
     }
-    made = manifests.canary_service(stable, "fresh", OWNER)
+    patch = PodTemplatePatch(labels={"app": "web-canary", "track": "canary"})
+    made = manifests.canary_service(stable, "fresh", patch, OWNER)
 
     assert made["metadata"]["name"] == "web-canary"
     assert made["metadata"]["ownerReferences"] == [OWNER]
@@ -96,5 +97,6 @@ def test_canary_service_selects_one_revision_and_takes_no_address() -> None:
         "type": "NodePort",
         "sessionAffinity": "ClientIP",
         "ports": [{"name": "http", "port": 80}],
-        "selector": {"app": "web", names.POD_TEMPLATE_HASH: "fresh"},
+        # A patched label is followed where the stable Service selects by it, and only there.
+        "selector": {"app": "web-canary", names.POD_TEMPLATE_HASH: "fresh"},
     }

@@ -57,11 +57,17 @@ def test_what_a_user_changes_makes_a_revision(change: dict[str, Any]) -> None:
 
 def test_release_of_the_same_template_again_has_another_id() -> None:
     """Neither an approval nor a canary's name of the first can meet the second."""
-    first, again, others = release_id("uid", "d", 7), release_id("uid", "d", 9), release_id("other", "d", 7)
+    first = release_id("uid", "web", "d", 7)
+    others = {
+        release_id("uid", "web", "d", 9),
+        release_id("other", "web", "d", 7),
+        release_id("uid", "web created again", "d", 7),
+        release_id("uid", "web", "e", 7),
+    }
 
-    assert len({first, again, others}) == 3
-    assert all(len(each) == 5 and each.isalnum() and each.islower() for each in (first, again, others))
-    assert first == release_id("uid", "d", 7)
+    assert len(others | {first}) == 5
+    assert all(len(each) == 5 and each.isalnum() and each.islower() for each in (first, *others))
+    assert first == release_id("uid", "web", "d", 7)
 
 
 def test_pause_is_no_part_of_the_plan() -> None:

@@ -43,7 +43,7 @@ def response(*arguments: Any, **request: Any) -> Json:
 
 def release_of(new: Json, generation: int = 7) -> str:
     """Give the release id that a template gets."""
-    return release_id("uid-of-web", template_digest(new["spec"]["template"]), generation)
+    return release_id("uid-of-web", "u", template_digest(new["spec"]["template"]), generation)
 
 
 def test_gate_closes_in_the_same_write_as_the_template() -> None:

@@ -42,7 +42,9 @@ def admit_service(new: JsonObject) -> JsonObject:
 
 def _release(old: JsonObject, new: JsonObject, rollout: JsonObject) -> str:
     digest = template_digest(new["spec"]["template"])
-    return release_id(rollout["metadata"]["uid"], digest, old["metadata"]["generation"])
+    return release_id(
+        rollout["metadata"]["uid"], old["metadata"]["uid"], digest, old["metadata"]["generation"]
+    )
 
 
 def _closed(new: JsonObject, holder: str, release: str | None) -> JsonObject:
