@@ -192,6 +192,8 @@ def _route_write(
     if after == 0 and isinstance(action, Delete):
         text = f"the canary Ingress is deleted while it sends {before} %"
         expect("silent-before-removal", holds=before == 0 or snapshot.workload is None, text=text)
+        if snapshot.workload is None:
+            world.last_weight_at = None  # nobody served: there is nothing to be graceful about
     if after == 0:
         return
     ready = _canary_ready(snapshot)
