@@ -93,7 +93,8 @@ def _working(observed: Release, recorded: Release, stage: StepState, outcome: Do
     """Report an unfinished step, but not each pod that comes up, each write of ours, each short wait."""
     state = recorded.state if recorded.state in cursor.WAITING else stage
     brief = outcome.actions or outcome.until
-    working = replace(observed, state=state, message=recorded.message if brief else outcome.waits_for)
+    before = recorded.message if state is recorded.state else ""
+    working = replace(observed, state=state, message=before if brief else outcome.waits_for)
     as_before = replace(
         working,
         canary_hash=recorded.canary_hash,
