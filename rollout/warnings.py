@@ -69,6 +69,20 @@ def forged_gate() -> str:
     )
 
 
+def planted(found: Sequence[str], *, pauses: bool) -> str:
+    """Tell that a new Deployment cannot bring a release along; most likely it was exported during one."""
+    taken = ", ".join([*found, *(["spec.paused"] if pauses else [])])
+    return f"left out of a new Deployment, where no release can be in progress: {taken}"
+
+
+def status_refused(deployment: str, namespace: str, found: Sequence[str]) -> str:
+    """Deny a write that reaches for the gate or for an approval past everything that guards them."""
+    return (
+        f"Deployment {namespace}/{deployment}: {', '.join(found)} cannot be changed through /status: "
+        f"to approve, annotate the Rollout or the Deployment itself with {names.APPROVE}"
+    )
+
+
 def approve_command(name: str, namespace: str, approval: Approval) -> str:
     """Give the command that approves one step of one release."""
     return f"kubectl annotate rollout {name} -n {namespace} {names.APPROVE}={approval} --overwrite"

@@ -17,10 +17,13 @@ from webhook.review import ALLOWED, Denial, Request, Verdict
 
 GROUP, PLURAL = "apps", "deployments"
 _OURS_ON_GATE = (names.IN_PROGRESSING, names.RELEASE)
+_OURS = (*_OURS_ON_GATE, names.APPROVE, names.APPROVED_BY)
 
 
 def is_labelled(request: Request[Deployment]) -> bool:
-    """Tell whether a Rollout once governed this Deployment: then it has to be known whether one does now."""
+    """Tell whether a Rollout once governed what is updated: then it has to be known whether one does now."""
+    if request.operation != "UPDATE" or request.sub_resource:
+        return False
     sides = (request.object, request.old_object)
     return any(side and names.WORKLOAD_TYPE in (side.metadata.labels or {}) for side in sides)
 
@@ -30,10 +33,54 @@ def admit(
 ) -> Verdict:
     """Judge one request, given every Rollout that refers to the Deployment."""
     old, new = request.old_object, request.object
-    if request.operation != "UPDATE" or request.sub_resource or old is None or new is None:
+    if new is None or policy.is_reconciler(request.user_info):
         return ALLOWED
-    if policy.is_reconciler(request.user_info):
+    match request.operation, request.sub_resource:
+        case "CREATE", "":
+            return _created(new)
+        case "UPDATE", "" if old is not None:
+            return _updated(request, old, new, governors, policy, now)
+        case "UPDATE", "status" if old is not None:
+            return _status_written(request, old, new)
+        case _:
+            return ALLOWED
+
+
+def _created(new: Deployment) -> Verdict:
+    """Take what only a release writes out of a new Deployment, which nobody can have released yet.
+
+    The pause of a copied gate goes with it: without pods there is nothing to protect, and nobody else
+    would ever end it. An approval may stay, it counts for nothing without its stamp.
+    """
+    annotations = new.metadata.annotations or {}
+    planted = [key for key in (*_OURS_ON_GATE, names.APPROVED_BY) if key in annotations]
+    if not planted:
         return ALLOWED
+    operations = patch.entries("/metadata/annotations", annotations, dict.fromkeys(planted))
+    pauses = bool(annotations.get(names.IN_PROGRESSING) and new.spec.paused)
+    if pauses:
+        operations.append(patch.remove("/spec/paused"))
+    return Verdict(patch=operations, warnings=[warnings.planted(planted, pauses=pauses)], outcome="cleaned")
+
+
+def _status_written(request: Request[Deployment], old: Deployment, new: Deployment) -> Verdict:
+    """Keep our annotations out of reach of /status, whose writers may release nothing."""
+    before, after = old.metadata.annotations or {}, new.metadata.annotations or {}
+    changed = [key for key in _OURS if before.get(key) != after.get(key)]
+    if not changed:
+        return ALLOWED
+    text = warnings.status_refused(request.name, request.namespace, changed)
+    return Verdict(denial=Denial(403, "Forbidden", text), outcome="denied")
+
+
+def _updated(
+    request: Request[Deployment],
+    old: Deployment,
+    new: Deployment,
+    governors: Sequence[Governor],
+    policy: Policy,
+    now: datetime,
+) -> Verdict:
     decision = gate.decide(old, new, governors)
     denial = _approval_denied(request, old, new, governors, policy)
     if denial:

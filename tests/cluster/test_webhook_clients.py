@@ -18,6 +18,7 @@ NAME = manifests.NAME
 OLD, NEW = manifests.STABLE_IMAGE, manifests.CANARY_IMAGE
 LABEL = "rollouts.kruise.io/workload-type"
 HOLDER, RELEASE = "rollouts.kruise.io/in-progressing", "sluice.dev/release"
+APPROVE, APPROVED_BY = "sluice.dev/approve", "sluice.dev/approved-by"
 DEPLOYMENTS, SERVICES = "/mutate/deployments", "/mutate/services"
 
 pytestmark = pytest.mark.usefixtures("webhook")
@@ -300,6 +301,90 @@ async def test_webhook_is_not_called_for_what_cannot_matter(
         "deployments", namespace, NAME, lambda seen: seen["status"].get("availableReplicas") == 3
     )
     assert await webhook.calls(DEPLOYMENTS) == calls
+
+
+FORGED = {APPROVE: "k4x9d/1", APPROVED_BY: '{"approval":"k4x9d/1","user":"ceo","at":"2026-11-23T06:22:44Z"}'}
+
+
+@pytest.mark.parametrize("labelled", [True, False], ids=["governed", "not labelled yet"])
+@pytest.mark.parametrize(
+    "annotations", [FORGED, {HOLDER: "", RELEASE: None}], ids=["forged approval", "opened gate"]
+)
+async def test_status_is_no_way_round_the_webhook(
+    cluster: Cluster, namespace: str, tmp_path: Path, annotations: JsonObject, *, labelled: bool
+) -> None:
+    """The API server lets a write to /status change annotations: not these, whoever writes."""
+    await governed(cluster, namespace)
+    await set_image(cluster, namespace, tmp_path)
+    if not labelled:
+        await cluster.kubectl(
+            *("label", "-n", namespace, f"deployment/{NAME}", f"{LABEL}-"),
+            *(f"--as=system:serviceaccount:{HOME}:sluice-reconciler", "--as-group=system:masters"),
+        )
+    before = await stored(cluster, namespace)
+    change = json.dumps({"metadata": {"annotations": annotations}})
+    patching = ("patch", "-n", namespace, f"deployment/{NAME}", "--type=merge", "-p", change)
+
+    said = await cluster.kubectl(*patching, "--subresource=status", check=False)
+
+    assert said.returncode != 0
+    assert "cannot be changed through /status" in said.stderr
+    after = await stored(cluster, namespace)
+    assert after["metadata"]["annotations"] == before["metadata"]["annotations"]
+
+
+async def test_status_writes_of_controllers_do_not_reach_us(
+    webhook: Webhook, cluster: Cluster, namespace: str, tmp_path: Path
+) -> None:
+    """Behind a closed gate as well, by whole object or by patch, with annotations of others."""
+    await governed(cluster, namespace)
+    await set_image(cluster, namespace, tmp_path)
+    calls = await webhook.calls(DEPLOYMENTS)
+
+    await cluster.kubectl("scale", "-n", namespace, f"deployment/{NAME}", "--replicas=3")
+    await cluster.wait_for(
+        "deployments", namespace, NAME, lambda seen: seen["status"].get("availableReplicas") == 3
+    )
+    change = json.dumps({"metadata": {"annotations": {"note": "1"}}, "status": {"collisionCount": 1}})
+    patching = ("patch", "-n", namespace, f"deployment/{NAME}", "--type=merge", "-p", change)
+    await cluster.kubectl(*patching, "--subresource=status")
+
+    assert (await stored(cluster, namespace))["metadata"]["annotations"]["note"] == "1"
+    assert await webhook.calls(DEPLOYMENTS) == calls
+
+
+async def test_new_deployments_reach_us_only_with_our_annotations(
+    webhook: Webhook, cluster: Cluster, namespace: str
+) -> None:
+    """What only a release writes is left out of them; nobody else's create depends on us."""
+    calls = await webhook.calls(DEPLOYMENTS)
+    value = json.loads(manifest())
+    await cluster.create("deployments", namespace, value)
+    value["metadata"] |= {"name": "planted", "annotations": {**FORGED, HOLDER: "{}", RELEASE: "k4x9d"}}
+    value["spec"]["paused"] = True
+    assert await webhook.calls(DEPLOYMENTS) == calls
+
+    said = await cluster.kubectl("create", "-n", namespace, "-f", "-", stdin=json.dumps(value))
+
+    found = await cluster.get("deployments", namespace, "planted")
+    assert found is not None
+    assert not {HOLDER, RELEASE, APPROVED_BY} & found["metadata"].get("annotations", {}).keys()
+    assert "paused" not in found["spec"]
+    assert "left out of a new Deployment" in said.stderr
+    assert await webhook.calls(DEPLOYMENTS) > calls
+
+
+async def test_approval_planted_before_the_label_lands_gets_no_stamp_of_its_own(
+    cluster: Cluster, namespace: str
+) -> None:
+    """The stamp names who wrote it, also on a Deployment that is not labelled yet."""
+    await governed(cluster, namespace, labelled=False)
+    pairs = [f"{key}={value}" for key, value in FORGED.items()]
+
+    await cluster.kubectl("annotate", "-n", namespace, f"deployment/{NAME}", *pairs)
+
+    annotations = (await stored(cluster, namespace))["metadata"]["annotations"]
+    assert json.loads(annotations[APPROVED_BY])["user"] != "ceo"
 
 
 async def test_large_template_costs_the_match_conditions_nothing(cluster: Cluster, namespace: str) -> None:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from rollout import warnings
+from rollout import names, warnings
 from rollout.approval import Approval, Position
 from rollout.gate import Close, Decision, Governor, Hold, Pass, Reason, Release, Standing, Stranded
 from rollout.problems import Problem
@@ -198,6 +198,7 @@ def test_every_line_fits_what_an_api_server_passes_on() -> None:
     lines += [
         warnings.forged_gate(),
         warnings.strategy_kept(),
+        warnings.planted([names.IN_PROGRESSING, names.RELEASE, names.APPROVED_BY], pauses=True),
         warnings.pin_kept(name),
         warnings.pin_forged(name),
     ]

@@ -194,6 +194,72 @@ def test_forged_gate_is_left_out_and_named() -> None:
     assert "exported during a release" in json.loads(found)["response"]["warnings"][0]
 
 
+FORGED = '{"approval":"k4x9d/2","user":"ceo","at":"2026-11-23T06:22:44Z"}'
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {names.APPROVE: "k4x9d/2"},
+        {names.APPROVED_BY: FORGED},
+        {names.IN_PROGRESSING: None},
+        {names.RELEASE: "aaaaa"},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_status_is_no_way_round_to_gate_and_approval(change: Json) -> None:
+    """The API server lets whoever writes /status change annotations."""
+    new = closed()
+    new["metadata"]["annotations"] |= change
+    new["metadata"]["annotations"] = {
+        key: value for key, value in new["metadata"]["annotations"].items() if value is not None
+    }
+
+    found = response(closed(), new, sub_resource="status", policy=APPROVERS, groups=("release-managers",))
+
+    assert found["status"]["code"] == 403
+    assert f"{next(iter(change))} cannot be changed through /status" in found["status"]["message"]
+    assert response(closed(), new, sub_resource="status", user=RECONCILER)["allowed"] is True
+
+
+def test_status_without_a_change_of_ours_is_left_alone() -> None:
+    """The Deployment controller and everybody else who reports."""
+    new = closed("echo:2", {"deployment.kubernetes.io/revision": "2"})
+
+    assert response(closed("echo:2"), new, sub_resource="status").keys() == {"uid", "allowed"}
+
+
+def test_new_deployment_brings_no_release_along() -> None:
+    """Exported or restored with a closed gate, it would wait for ever; planted, a stamp would approve."""
+    new = closed(annotations={names.APPROVE: "k4x9d/2", names.APPROVED_BY: FORGED, "mine": "1"})
+
+    found = answer(None, new)
+
+    result = reviews.patched(new, found)
+    assert result["metadata"]["annotations"] == {names.APPROVE: "k4x9d/2", "mine": "1"}
+    assert "paused" not in result["spec"]
+    (said,) = json.loads(found)["response"]["warnings"]
+    assert names.APPROVED_BY in said
+    assert "spec.paused" in said
+    assert reviews.operations(answer(None, result)) == []
+
+
+def test_new_deployment_keeps_its_users_own_pause() -> None:
+    """Without the gate's annotation it is not ours."""
+    new = deployment(annotations={names.APPROVED_BY: FORGED}, paused=True)
+
+    result = reviews.patched(new, answer(None, new))
+
+    assert result["metadata"]["annotations"] == {}
+    assert result["spec"]["paused"] is True
+
+
+@pytest.mark.parametrize("new", [deployment(), deployment(annotations={names.APPROVE: "k4x9d/2"})])
+def test_new_deployment_of_its_own_is_left_alone(new: Json) -> None:
+    """Also one that its repository keeps an old approval in."""
+    assert response(None, new).keys() == {"uid", "allowed"}
+
+
 def test_approval_on_the_deployment_is_stamped() -> None:
     """The same annotation as on the Rollout, with the same stamp."""
     new = closed(annotations={names.APPROVE: "k4x9d/2"})
