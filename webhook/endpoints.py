@@ -26,9 +26,17 @@ LIVE_READ_SECONDS = 3.0
 
 Endpoint = Callable[[bytes], Awaitable[tuple[bytes, str]]]
 """From a body to the answer and one word for its outcome; raises review.Malformed."""
+MAX_BODY_BYTES = 7 * 1024 * 1024
+"""An API server takes requests of up to 3 MiB; a review of an update carries two such objects."""
+_CONVERT = "/convert"
 _DEPLOYMENT = msgspec.json.Decoder(Review[Deployment])
 _SERVICE = msgspec.json.Decoder(Review[services.Service])
 _ROLLOUT = msgspec.json.Decoder(Review[rollouts.Object])
+
+
+def body_limit(path: str) -> int:
+    """Return how many bytes a request to a path may have."""
+    return conversion.MAX_BODY_BYTES if path == _CONVERT else MAX_BODY_BYTES
 
 
 class Endpoints:
@@ -49,6 +57,7 @@ class Endpoints:
         self._clock = clock
         self._log = log
         self._live_read_seconds = live_read_seconds
+        self._conversions = asyncio.Semaphore(conversion.MOST_AT_ONCE)
 
     def by_path(self) -> Mapping[str, Endpoint]:
         """Return every endpoint under the path that the webhook configurations name."""
@@ -57,7 +66,7 @@ class Endpoints:
             "/mutate/rollouts": self.mutate_rollout,
             "/mutate/services": self.mutate_service,
             "/validate/rollouts": self.validate_rollout,
-            "/convert": self.convert,
+            _CONVERT: self.convert,
         }
 
     async def mutate_deployment(self, body: bytes) -> tuple[bytes, str]:
@@ -102,7 +111,8 @@ class Endpoints:
 
     async def convert(self, body: bytes) -> tuple[bytes, str]:
         """Convert Rollouts between the served versions."""
-        return conversion.answer(body)
+        async with self._conversions:
+            return await conversion.answer(body)
 
     async def _read_governors(self, request: Request[Deployment]) -> Sequence[Governor]:
         async with asyncio.timeout(self._live_read_seconds):

@@ -16,11 +16,9 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from runtime.clock import Clock
 from runtime.logs import Log
-from webhook.endpoints import Endpoint
+from webhook.endpoints import Endpoint, body_limit
 from webhook.review import Malformed
 
-MAX_BODY_BYTES = 7 * 1024 * 1024
-"""An API server takes requests of up to 3 MiB; a review of an update carries two such objects."""
 _BODY_SECONDS = 10.0
 """How long a body may take to arrive: after 5 s, the longest hook timeout, nobody waits for the answer."""
 _JSON = "application/json"
@@ -146,7 +144,8 @@ def _request(
     task: "asyncio.Task[None]",
 ) -> web.BaseRequest:
     loop = asyncio.get_running_loop()
-    return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=MAX_BODY_BYTES)
+    limit = body_limit(message.url.path)
+    return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=limit)
 
 
 async def _body(request: web.BaseRequest) -> bytes:
@@ -156,8 +155,8 @@ async def _body(request: web.BaseRequest) -> bytes:
         raise web.HTTPUnsupportedMediaType(reason=f"content type must be {_JSON}")
     if hdrs.CONTENT_ENCODING in request.headers:
         raise web.HTTPUnsupportedMediaType(reason="content must not be encoded")
-    if (request.content_length or 0) > MAX_BODY_BYTES:
-        raise web.HTTPRequestEntityTooLarge(MAX_BODY_BYTES, request.content_length or 0)
+    if (request.content_length or 0) > request.client_max_size:
+        raise web.HTTPRequestEntityTooLarge(request.client_max_size, request.content_length or 0)
     if request.content.is_eof():  # it came with the head, as nearly always: no timer for nothing
         return await request.read()
     try:

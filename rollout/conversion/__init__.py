@@ -66,9 +66,9 @@ def version_of(api_version: object) -> Version | None:
 
 
 def _converted(obj: JsonObject, source: Version, target: Version) -> dict[str, Any]:
-    remembered = stash.read(obj, target)
     present = pieces.split(obj)
-    restored = {name: _restored(piece, remembered, present, target) for name, piece in present.items()}
+    memory = stash.Memory(stash.read(obj, target), present)
+    restored = {name: _restored(piece, memory, target) for name, piece in present.items()}
     left = {
         name: difference
         for name, piece in present.items()
@@ -77,12 +77,10 @@ def _converted(obj: JsonObject, source: Version, target: Version) -> dict[str, A
     return stash.write(pieces.join(obj, restored, target), source, left)
 
 
-def _restored(
-    piece: Piece, remembered: stash.Stash, present: dict[str, Piece], target: Version
-) -> dict[str, Any]:
+def _restored(piece: Piece, memory: stash.Memory, target: Version) -> dict[str, Any]:
     """Convert one piece, with what was remembered of it if that still converts to exactly the piece."""
     natural = piece.kind.to(target)(piece.content)
-    entry = stash.find(remembered, piece, present)
+    entry = memory.find(piece)
     if entry is None or not entry.suits(piece):
         return natural
     complete = entry.applied_to(natural)

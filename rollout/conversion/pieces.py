@@ -19,6 +19,7 @@ Natural = Callable[[Mapping[str, Any]], Content]
 
 _MAX_DEPTH = 64  # of spec and status; the schemas need 12, and beyond some 900 Python could not follow
 _MAX_INTEGER = 2**63 - 1  # what Kubernetes JSON holds
+_MOST_ELEMENTS = 200  # of a list of pieces; the schemas allow 50 steps
 
 
 class Version(Enum):
@@ -141,6 +142,11 @@ def unreadable(obj: JsonObject) -> Problem | None:
             return Problem(
                 key, None, f"is nested deeper than {_MAX_DEPTH} levels or holds too large an integer"
             )
+    for _, key in _LISTS:
+        elements = _at(obj, _CANARY).get(key)
+        if isinstance(elements, list) and len(elements) > _MOST_ELEMENTS:
+            message = f"has {len(elements)} elements, more than the {_MOST_ELEMENTS} that are converted"
+            return Problem(".".join((*_CANARY, key)), None, message)
     return None
 
 

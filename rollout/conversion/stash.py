@@ -7,6 +7,7 @@ that is right. Written in a fixed order, so that converting twice gives the same
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,7 @@ from rollout import names
 from rollout.conversion.pieces import Piece, Version, is_plain
 from rollout.wire import JsonObject
 
+_MOST_ENTRIES = 1000  # the most pieces of a readable object are some 400; more is hand-made
 _DIGEST_LENGTH = 12  # 48 bits: tells the pieces of one object apart; what is applied is checked besides
 
 
@@ -51,6 +53,8 @@ def read(obj: JsonObject, version: Version) -> Stash:
         found = _DECODER.decode(text).get(version.value, {})
     except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):  # hand-made: as good as none
         return {}
+    if len(found) > _MOST_ENTRIES:
+        return {}
     return found if all(is_plain(entry.set) for entry in found.values()) else {}
 
 
@@ -68,21 +72,29 @@ def write(built: dict[str, Any], version: Version, left: Stash) -> dict[str, Any
     return {**built, "metadata": metadata}
 
 
-def find(remembered: Stash, piece: Piece, present: Mapping[str, Piece]) -> Entry | None:
-    """Find what was left for exactly this piece: at its place, or, moved within its list, by its digest."""
-    if not remembered:
-        return None
-    of = digest_of(piece)
-    here = remembered.get(piece.name)
-    if here is not None and here.of == of:
-        return here
-    elsewhere = [
-        entry for name, entry in remembered.items() if entry.of == of and _list(name) == _list(piece.name)
-    ]
-    if len(elsewhere) != 1:
-        return None
-    twins = [each for each in present.values() if each.kind is piece.kind and digest_of(each) == of]
-    return elsewhere[0] if len(twins) == 1 else None
+class Memory:
+    """What was left for the pieces of one object. Every piece is read once, however many there are."""
+
+    def __init__(self, remembered: Stash, present: Mapping[str, Piece]) -> None:
+        self._remembered = remembered
+        pieces = present if remembered else {}
+        self._digests = {name: digest_of(piece) for name, piece in pieces.items()}
+        self._twins = Counter((_list(name), of) for name, of in self._digests.items())
+        self._left: dict[tuple[str, str], list[Entry]] = {}
+        for name, entry in remembered.items():
+            self._left.setdefault((_list(name), entry.of), []).append(entry)
+
+    def find(self, piece: Piece) -> Entry | None:
+        """Find what was left for exactly this piece: at its place, or, moved in its list, by its digest."""
+        of = self._digests.get(piece.name)
+        if of is None:
+            return None
+        here = self._remembered.get(piece.name)
+        if here is not None and here.of == of:
+            return here
+        alike = (_list(piece.name), of)
+        elsewhere = self._left.get(alike, [])
+        return elsewhere[0] if len(elsewhere) == 1 and self._twins[alike] == 1 else None
 
 
 def difference(natural: Mapping[str, Any], wanted: Mapping[str, Any], of: str) -> Entry | None:

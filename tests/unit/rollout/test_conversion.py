@@ -1,6 +1,7 @@
 """Conversion case by case: what each version shows of what the other said."""
 
 import json
+import sys
 from typing import Any
 
 import pytest
@@ -392,3 +393,68 @@ def test_stash_puts_nothing_where_typed_clients_would_stumble() -> None:
 
     assert "rolloutID" not in seen["spec"]
     assert canary(seen)["steps"] == [{"weight": 20, "replicas": "20%", "pause": {}}]
+
+
+# --- limits --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("key", ["steps", "trafficRoutings"])
+def test_object_with_more_pieces_than_anybody_writes_is_refused(key: str) -> None:
+    """Each costs time in a process that everybody's admission waits for."""
+    elements = [{"replicas": 1}] * 200
+
+    assert not isinstance(convert(beta({key: elements}), ALPHA), Problem)
+    refused = convert(beta({key: [*elements, {}]}), ALPHA)
+    assert str(refused).startswith(f"spec.strategy.canary.{key}: Invalid value: null: has 201 elements")
+
+
+def test_stash_with_more_entries_than_an_object_has_pieces_is_as_good_as_none() -> None:
+    """Nobody but a forger writes one."""
+    routed = {"steps": [{"replicas": 1}], "trafficRoutingRef": "shared"}
+    shown = to(ALPHA, beta({"enableExtraWorkloadForCanary": None} | routed))
+
+    def padded(entries: int) -> Json:
+        stash = json.loads(shown["metadata"]["annotations"][names.CONVERSION_STASH])["v1beta1"]
+        padding = {f"padding[{i}]": {"of": "x"} for i in range(entries - len(stash))}
+        return annotated(shown, CONVERSION_STASH=json.dumps({"v1beta1": stash | padding}))
+
+    assert to(BETA, padded(1000)) == to(BETA, shown)
+    assert to(BETA, padded(1001)) == to(BETA, without_stash(shown)) != to(BETA, shown)
+
+
+def without_stash(obj: Json) -> Json:
+    """Drop what was left for the other version."""
+    kept = {
+        key: each for key, each in obj["metadata"]["annotations"].items() if key != names.CONVERSION_STASH
+    }
+    return obj | {"metadata": obj["metadata"] | {"annotations": kept}}
+
+
+def calls_of_conversion(obj: Json) -> int:
+    """Count the calls that one conversion takes: unlike seconds, the same on every machine."""
+    calls = 0
+
+    def count(_frame: object, event: str, _argument: object) -> None:
+        nonlocal calls
+        calls += event == "call"
+
+    sys.setprofile(count)
+    try:
+        to(BETA, obj)
+    finally:
+        sys.setprofile(None)
+    return calls
+
+
+def moved(steps: int) -> Json:
+    """Build an object whose steps all went to another place than the one where their stash is."""
+    path = {"path": {"value": "/beta"}}
+    shown = to(ALPHA, beta({"steps": [{"replicas": i + 1, "matches": [path]} for i in range(steps)]}))
+    turned = shown["spec"]["strategy"]["canary"]["steps"][::-1]
+    assert all("path" in str(each["matches"]) for each in canary(to(BETA, shown))["steps"])
+    return shown | {"spec": shown["spec"] | {"strategy": {"canary": {"steps": turned}}}}
+
+
+def test_cost_of_a_stash_grows_with_its_entries_and_no_faster() -> None:
+    """Twice the steps, twice the work, also where each is found by its digest alone."""
+    assert calls_of_conversion(moved(200)) < 3 * calls_of_conversion(moved(100))

@@ -26,8 +26,10 @@ from runtime.clock import ManualClock
 from runtime.logs import Log
 from tests.unit.webhook import reviews
 from tests.unit.webhook.reviews import LABEL, NOW, POLICY, deployment, governor
-from webhook.endpoints import LIVE_READ_SECONDS, Endpoints
-from webhook.server import MAX_BODY_BYTES, Listener, Reviewer, Traffic
+from webhook.conversion import MAX_BODY_BYTES as MAX_CONVERSION_BYTES
+from webhook.conversion import MOST_AT_ONCE
+from webhook.endpoints import LIVE_READ_SECONDS, MAX_BODY_BYTES, Endpoints
+from webhook.server import Listener, Reviewer, Traffic
 
 Json = dict[str, Any]
 MUTATE = "/mutate/deployments"
@@ -295,27 +297,104 @@ async def test_nobody_else_waits_for_a_live_read(body: bytes, why: str) -> None:
         assert (status, directory.reads) == (200, 0), why
 
 
-async def test_rollouts_are_converted() -> None:
-    """ConversionReview v1, order kept, the same uid."""
-    alpha: Json = {
-        "apiVersion": "rollouts.kruise.io/v1alpha1",
-        "kind": "Rollout",
-        "metadata": {"name": "web", "namespace": "shop"},
-        "spec": {
-            "objectRef": {"workloadRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}},
-            "strategy": {"canary": {"steps": [{"weight": 20}]}},
-        },
-    }
-    request = {"uid": "1", "desiredAPIVersion": "rollouts.kruise.io/v1beta1", "objects": [alpha]}
+ALPHA_ROLLOUT: Json = {
+    "apiVersion": "rollouts.kruise.io/v1alpha1",
+    "kind": "Rollout",
+    "metadata": {"name": "web", "namespace": "shop"},
+    "spec": {
+        "objectRef": {"workloadRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}},
+        "strategy": {"canary": {"steps": [{"weight": 20}]}},
+    },
+}
+
+
+def conversion_review(*objects: Any) -> bytes:
+    """Build the review of a list."""
+    request = {"uid": "1", "desiredAPIVersion": "rollouts.kruise.io/v1beta1", "objects": objects}
     review = {"apiVersion": "apiextensions.k8s.io/v1", "kind": "ConversionReview", "request": request}
+    return json.dumps(review).encode()
+
+
+async def test_rollouts_are_converted() -> None:
+    """ConversionReview v1, order kept, the same uid; one failure fails the review with its reason."""
+    first, second = ({**ALPHA_ROLLOUT, "metadata": {"name": name}} for name in ("a", "b"))
     async with webhook(Namespace()) as caller:
-        status, answer = await caller.post("/convert", json.dumps(review))
-        request["objects"] = [{**alpha, "kind": "Sheep"}]
-        _, failed = await caller.post("/convert", json.dumps(review))
+        status, answer = await caller.post("/convert", conversion_review(first, second))
+        _, failed = await caller.post(
+            "/convert", conversion_review(first, {**ALPHA_ROLLOUT, "kind": "Sheep"})
+        )
 
     found = json.loads(answer)["response"]
     assert status == 200
     assert (found["uid"], found["result"]["status"]) == ("1", "Success")
+    assert [each["metadata"]["name"] for each in found["convertedObjects"]] == ["a", "b"]
     assert found["convertedObjects"][0]["spec"]["workloadRef"]["name"] == "web"
     assert json.loads(failed)["response"]["result"]["status"] == "Failure"
+    assert json.loads(failed)["response"]["convertedObjects"] == []
     assert "Rollout web" in json.loads(failed)["response"]["result"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        ([], "must be an object"),
+        (1, "must be an object"),
+        ({**ALPHA_ROLLOUT, "filler": "x" * 3 * 1024 * 1024}, "larger than any that an API server stores"),
+        (
+            {**ALPHA_ROLLOUT, "spec": {"strategy": {"canary": {"steps": [{}] * 500_000}}}},
+            "500000 elements, more than the 200",
+        ),
+    ],
+    ids=["list", "number", "large", "many steps"],
+)
+async def test_object_that_no_api_server_sends_is_refused(value: Any, why: str) -> None:
+    """Before work is put into it."""
+    async with webhook(Namespace()) as caller:
+        _, answer = await caller.post("/convert", conversion_review(value))
+
+        assert why in json.loads(answer)["response"]["result"]["message"]
+        assert await caller.gates()
+
+
+async def test_lists_of_many_rollouts_may_be_larger_than_reviews_of_one() -> None:
+    """The API server converts a list in one review; there is an end to that as well."""
+    filler = {**ALPHA_ROLLOUT["metadata"], "annotations": {"filler": "x" * 2 * 1024 * 1024}}
+    body = conversion_review(*[{**ALPHA_ROLLOUT, "metadata": filler}] * 5)
+    async with webhook(Namespace()) as caller:
+        assert len(body) > MAX_BODY_BYTES
+        assert (await caller.post("/convert", body))[0] == 200
+        assert (await caller.post("/convert", b" " * (MAX_CONVERSION_BYTES + 1)))[0] == 413
+        assert await caller.gates()
+
+
+def alone() -> Endpoints:
+    """Build the endpoints without a server around them."""
+    return Endpoints(Namespace(), POLICY, Rules(), ManualClock(NOW), Log("webhook"))
+
+
+async def test_admission_is_answered_while_a_large_review_is_converted() -> None:
+    """Between two of its objects everybody else has a turn: the order tells, not the time."""
+    endpoints = alone()
+    converting = asyncio.create_task(endpoints.convert(conversion_review(*[ALPHA_ROLLOUT] * 100)))
+    await asyncio.sleep(0)  # the conversion begins
+
+    answer, _ = await asyncio.create_task(endpoints.mutate_deployment(GATED))
+
+    assert names.RELEASE in json.dumps(reviews.operations(answer))
+    assert not converting.done()
+    assert (await converting)[1] == "converted"
+
+
+async def test_few_reviews_are_converted_at_a_time() -> None:
+    """One more waits, however short it is: turns of admission must not become rare."""
+    endpoints, ended = alone(), list[str]()
+
+    async def convert(name: str, objects: int) -> None:
+        await endpoints.convert(conversion_review(*[ALPHA_ROLLOUT] * objects))
+        ended.append(name)
+
+    long = [convert("long", 50) for _ in range(MOST_AT_ONCE)]
+    await asyncio.gather(*long, convert("short", 1))
+
+    assert ended[0] == "long"
+    assert sorted(ended) == ["long", "long", "short"]
