@@ -130,6 +130,11 @@ def pin_forged(service: str) -> str:
     )
 
 
+def pin_refused(service: str, namespace: str, found: Sequence[str]) -> str:
+    """Deny a pin that comes by way of /status."""
+    return f"Service {namespace}/{service}: {', '.join(found)} cannot be changed through /status"
+
+
 def problems(found: Sequence[Problem]) -> str:
     """Deny a Rollout: every problem at once, so that one more try is enough."""
     return "; ".join(str(each) for each in found)

@@ -13,10 +13,10 @@ from rollout import names, warnings
 from rollout.gate import Metadata
 from webhook import patch
 from webhook.policy import Policy
-from webhook.review import ALLOWED, Request, Verdict
+from webhook.review import ALLOWED, Denial, Request, Verdict
 
 GROUP, PLURAL = "", "services"
-_NO_PIN: Mapping[str, str | None] = {names.PIN: None, names.PINNED_BY: None}
+_NO_PIN: Mapping[str, str | None] = {names.PIN: None, names.PINNED_BY: None, names.RELEASE: None}
 
 
 class Spec(msgspec.Struct):
@@ -40,8 +40,16 @@ def pinned_by(request: Request[Service]) -> str | None:
 def admit(request: Request[Service], policy: Policy, *, in_use: bool) -> Verdict:
     """Judge one request; ``in_use`` tells whether the Rollout that has or needs the pin exists."""
     old, new = request.old_object, request.object
-    if request.operation not in {"CREATE", "UPDATE"} or request.sub_resource or new is None:
+    if request.operation not in {"CREATE", "UPDATE"} or new is None:
         return ALLOWED
+    if request.sub_resource:
+        return _status_written(request, old, new, policy)
+    return _written(request, old, new, policy, in_use=in_use)
+
+
+def _written(
+    request: Request[Service], old: Service | None, new: Service, policy: Policy, *, in_use: bool
+) -> Verdict:
     before, after = _annotations(old), _annotations(new)
     held, asked = before.get(names.PIN) or None, after.get(names.PIN) or None
     if new.metadata.deletion_timestamp or (held is None and asked is None):
@@ -54,8 +62,20 @@ def admit(request: Request[Service], policy: Policy, *, in_use: bool) -> Verdict
         return _verdict(new, {}, _selector(new.spec, held, None) if asked is None else {}, ())
     carried = {key: before.get(key) for key in _NO_PIN}
     selected = (new.spec.selector or {}).get(names.POD_TEMPLATE_HASH, held)
-    said = (warnings.pin_kept(request.name),) if asked != held or selected != held else ()
+    replaced = any(after.get(key) not in {None, before.get(key)} for key in _NO_PIN)
+    lost = asked != held or selected != held
+    said = (warnings.pin_kept(request.name),) if replaced or lost else ()
     return _verdict(new, carried, _selector(new.spec, held, held), said)
+
+
+def _status_written(request: Request[Service], old: Service | None, new: Service, policy: Policy) -> Verdict:
+    """Keep the pin out of reach of /status, whose writers may change annotations but no selector."""
+    before, after = _annotations(old), _annotations(new)
+    changed = [key for key in _NO_PIN if before.get(key) != after.get(key)]
+    if request.sub_resource != "status" or not changed or policy.is_reconciler(request.user_info):
+        return ALLOWED
+    text = warnings.pin_refused(request.name, request.namespace, changed)
+    return Verdict(denial=Denial(403, "Forbidden", text), outcome="denied")
 
 
 def _verdict(

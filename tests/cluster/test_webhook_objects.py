@@ -167,7 +167,15 @@ async def test_pin_and_selector_change_in_one_write(
     assert selectors.index(pinned) <= 1
     assert all(each == pinned for each in selectors[selectors.index(pinned) :])
     assert "stays pinned" in said.stderr
+    status = ("patch", "service", NAME, "-n", namespace, "--subresource=status", "--type=merge", "-p")
+    change = json.dumps({"metadata": {"annotations": {PIN: None}}})
+    refused = await cluster.kubectl(*status, change, check=False)
+    assert f"{PIN} cannot be changed through /status" in refused.stderr
+    kept = await cluster.kubectl(*annotate_service, "sluice.dev/pinned-by=other", "sluice.dev/release=zzzzz")
+    assert "stays pinned" in kept.stderr
+    assert not {"other", "zzzzz"} & set((await annotations(cluster, "services", namespace)).values())
     calls = await webhook.calls(SERVICES)
+    await cluster.kubectl(*status, json.dumps({"metadata": {"annotations": {"note": "1"}}}))
     await cluster.kubectl("label", "service", NAME, "-n", namespace, "team=shop")
     assert await webhook.calls(SERVICES) == calls
 
@@ -186,10 +194,11 @@ async def test_labelled_deployment_of_a_vanished_rollout_is_given_back(
     """The live read finds no Rollout: a warning says how to resume, and resuming takes all of ours away."""
     value: Any = manifests.deployment(replicas=1)
     value["metadata"]["labels"]["rollouts.kruise.io/workload-type"] = "deployment"
-    value["metadata"]["annotations"] = {"rollouts.kruise.io/in-progressing": '{"rolloutName":"gone"}'}
-    value["spec"]["paused"] = True
     await cluster.create("deployments", namespace, value)
     target = ("-n", namespace, f"deployment/{NAME}")
+    holder = {"rollouts.kruise.io/in-progressing": '{"rolloutName":"gone"}'}
+    closing = json.dumps({"metadata": {"annotations": holder}, "spec": {"paused": True}})
+    await cluster.kubectl("patch", *target, "--type=merge", "-p", closing, *AS_RECONCILER)
 
     said = await cluster.kubectl("set", "image", *target, f"{NAME}={manifests.CANARY_IMAGE}")
     await cluster.kubectl("rollout", "resume", *target)

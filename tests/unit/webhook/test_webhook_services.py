@@ -120,6 +120,32 @@ def test_service_of_a_vanished_rollout_can_be_unpinned() -> None:
     assert reviews.patched(kept, answer(service(PIN, PINNED), kept, in_use=False)) == kept
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [(service(PIN, PINNED), service({}, PINNED)), (service({}, WIDE), service({names.PIN: "zzz"}, WIDE))],
+    ids=["taken", "planted"],
+)
+def test_status_is_no_way_round_to_the_pin(old: Json, new: Json) -> None:
+    """Its writers cannot change the selector, but annotations; what else they report passes."""
+    found = json.loads(answer(old, new, sub_resource="status"))["response"]
+
+    assert found["status"]["message"].startswith("Service shop/web: sluice.dev/pin")
+    assert found["status"]["message"].endswith("cannot be changed through /status")
+    assert reviews.operations(answer(old, new, sub_resource="status", user=RECONCILER)) == []
+    assert json.loads(answer(old, old, sub_resource="status"))["response"]["allowed"] is True
+
+
+def test_what_belongs_to_the_pin_is_carried_over_with_it() -> None:
+    """Whose pin it is and of which release: another name there would hold up its release."""
+    pinned = {**PIN, names.RELEASE: "k4x9d"}
+    old, new = service(pinned, PINNED), service({**pinned, names.PINNED_BY: "other"}, PINNED)
+    replaced = service({}, WIDE)
+
+    assert reviews.patched(new, answer(old, new)) == old
+    assert "stays pinned" in said(answer(old, new))[0]
+    assert reviews.patched(replaced, answer(old, replaced)) == old
+
+
 def test_service_without_selector_gets_none() -> None:
     """With endpoints by hand, or of type ExternalName: a selector of ours would take it over."""
     new = service(PIN)
