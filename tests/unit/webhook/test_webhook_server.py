@@ -339,7 +339,7 @@ async def test_rollouts_are_converted() -> None:
     [
         ([], "must be an object"),
         (1, "must be an object"),
-        ({**ALPHA_ROLLOUT, "filler": "x" * 3 * 1024 * 1024}, "larger than any that an API server stores"),
+        ({**ALPHA_ROLLOUT, "filler": "x" * 2 * 1024 * 1024}, "larger than any that an API server stores"),
         (
             {**ALPHA_ROLLOUT, "spec": {"strategy": {"canary": {"steps": [{}] * 500_000}}}},
             "500000 elements, more than the 200",
@@ -358,8 +358,8 @@ async def test_object_that_no_api_server_sends_is_refused(value: Any, why: str) 
 
 async def test_lists_of_many_rollouts_may_be_larger_than_reviews_of_one() -> None:
     """The API server converts a list in one review; there is an end to that as well."""
-    filler = {**ALPHA_ROLLOUT["metadata"], "annotations": {"filler": "x" * 2 * 1024 * 1024}}
-    body = conversion_review(*[{**ALPHA_ROLLOUT, "metadata": filler}] * 5)
+    filler = {**ALPHA_ROLLOUT["metadata"], "annotations": {"filler": "x" * 1024 * 1024}}
+    body = conversion_review(*[{**ALPHA_ROLLOUT, "metadata": filler}] * 10)
     async with webhook(Namespace()) as caller:
         assert len(body) > MAX_BODY_BYTES
         assert (await caller.post("/convert", body))[0] == 200
