@@ -251,6 +251,23 @@ def disabled_after_third_template() -> None:
     invariants.expect("nothing-left", holds=not world.leftovers(), text=f"{world.leftovers()}")
 
 
+def scaled_to_nothing_and_back() -> None:
+    """Scale to zero and back: the controller wakes the youngest old ReplicaSet, not the stable one."""
+    world = governed(grace=0)
+    for tag in ("v2", "v1"):
+        world.apply_template(tag)
+        settle(world)
+        for _ in range(2):
+            world.approve_present_step()
+            settle(world)
+    world.apply_template("v3")
+    settle(world)
+    for replicas in (0, 5):
+        world.scale(replicas)
+        settle(world)
+    invariants.expect("stable", holds=world.ready_by_tag() == {"v1": 5}, text=f"{world.ready_by_tag()}")
+
+
 def workload_deleted() -> None:
     """Delete the Deployment while its canary has traffic."""
     world = paused_at(1)
@@ -320,6 +337,7 @@ DRILLS = (
     stalled_widening,
     view_of_a_finished_release,
     disabled_after_third_template,
+    scaled_to_nothing_and_back,
     workload_deleted,
     webhook_away,
     stable_is_down,

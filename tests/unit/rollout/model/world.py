@@ -224,7 +224,7 @@ class World:
         digest = template_digest(new["spec"]["template"])
         held = names.IN_PROGRESSING in (new["metadata"].get("annotations") or {})
         self.torn = self.torn or self.webhook_away
-        if not held or self.webhook_away:
+        if not held or self.webhook_away or not self.tags_asked_for(old):
             self.released.add(digest)
         elif tag_of(new["spec"]["template"]) not in self.tags_asked_for(old) | self.stable_tags():
             self.released.discard(digest)
