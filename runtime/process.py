@@ -57,6 +57,11 @@ class Process:
         self.health.add_live("tasks", self._tasks.unsupervised)
         self.health.add_ready("process", self._not_ready)
 
+    @property
+    def stopping(self) -> bool:
+        """Whether the process was told to stop; it serves on for the drain delay."""
+        return self._stopping.is_set()
+
     def start_task(self, name: str, run: Run, *, essential: bool = False) -> None:
         """Start a supervised task (see ``tasks``); it is stopped in its turn."""
         self._tasks.start(name, run, essential=essential)

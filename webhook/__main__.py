@@ -50,7 +50,9 @@ async def start(settings: WebhookSettings, process: Process) -> None:
         process.log,
     )
     traffic = Traffic(process.metrics.registry)
-    reviewer = Reviewer(endpoints.by_path(), traffic, process.clock, process.log)
+    reviewer = Reviewer(
+        endpoints.by_path(), traffic, process.clock, process.log, draining=lambda: process.stopping
+    )
     listener = Listener(reviewer, settings.bind_address, settings.port, certificates.ssl_context)
     await listener.start()
     process.on_stop("webhook", listener.stop, _CLOSE_SECONDS + FINISH_SECONDS)

@@ -7,7 +7,7 @@ is anything let through because it could not be read.
 
 import asyncio
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from aiohttp import StreamReader, hdrs, web
 from aiohttp.abc import AbstractStreamWriter
@@ -62,7 +62,17 @@ class Traffic:
 class Reviewer:
     """Every path with its endpoint, behind everything that HTTP can do to them."""
 
-    def __init__(self, endpoints: Mapping[str, Endpoint], traffic: Traffic, clock: Clock, log: Log) -> None:
+    def __init__(
+        self,
+        endpoints: Mapping[str, Endpoint],
+        traffic: Traffic,
+        clock: Clock,
+        log: Log,
+        *,
+        draining: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """``draining``: whether callers should go elsewhere; each is told so with its answer."""
+        self._draining = draining
         self._endpoints = endpoints
         self._traffic = traffic
         self._clock = clock
@@ -77,6 +87,8 @@ class Reviewer:
         started = self._clock.monotonic()
         response, outcome = await self._reviewed(request, endpoint)
         self._traffic.answered(path, outcome, self._clock.monotonic() - started)
+        if self._draining():
+            response.force_close()
         return response
 
     async def _reviewed(self, request: web.BaseRequest, endpoint: Endpoint) -> tuple[web.Response, str]:

@@ -79,7 +79,7 @@ class WebhookSettings(ProcessSettings):
     )
     drain_seconds: float = setting(
         env="DRAIN_SECONDS",
-        text="how long to answer on after being told to stop, for where no preStop hook has waited already",
+        text="how long to answer on after being told to stop, sending each caller elsewhere with its answer",
         parse=seconds(60),
         default=1.0,
     )

@@ -1,6 +1,7 @@
 """The gate of the workload: kept closed while a release runs, opened at its end, closed late if need be."""
 
 import json
+from collections.abc import Iterator
 
 from rollout import messages, names
 from rollout.actions import Patch
@@ -45,25 +46,37 @@ def settle(facts: Facts) -> Outcome:
     restores a sole remaining one to full size. So the others are shrunk: pods that are not ready at once,
     ready ones as far as the limits allow, the next when their replacements are ready.
     """
-    if facts.stable and facts.stable.replicas == 0 and facts.workload.replicas > 0:
-        # Scaled to zero and back: the controller wakes whichever ReplicaSet is the youngest.
-        target = facts.stable.target
-        change = guarded(target, {"spec": {"replicas": facts.workload.replicas}})
-        patch = Patch(target, change, why="the stable revision serves, not the youngest one")
-        return Doing(messages.settles(facts.workload.target.name), (patch,))
-    others = facts.unsettled
-    if not others:
+    if not facts.unsettled:
         return DONE
+    patches = (*_enlarged(facts), *_exchanged(facts))
+    return Doing(messages.settles(facts.workload.target.name), patches)
+
+
+def _enlarged(facts: Facts) -> Iterator[Patch]:
+    """Make the stable revision the largest, so that the places that fall free become its own.
+
+    It may be none at all: scaled to zero and back, a Deployment's controller wakes the youngest one.
+    """
+    stable = facts.stable
+    largest = max(each.replicas for each in facts.unsettled)
+    if stable and stable.replicas <= largest:
+        yield _sized(stable, largest + 1)
+
+
+def _exchanged(facts: Facts) -> Iterator[Patch]:
+    """Shrink the others as far as the Deployment's limits allow, while they serve."""
     limit = facts.workload.replicas - facts.workload.max_unavailable
     spare = max(0, sum(_serving(each) for each in facts.serving) - limit)
-    patches = []
-    for each in others:
+    for each in facts.unsettled:
         keep = max(0, _serving(each) - spare)
         spare -= _serving(each) - keep
         if keep < each.replicas:
-            change = guarded(each.target, {"spec": {"replicas": keep}})
-            patches.append(Patch(each.target, change, why="serve one revision before step 1"))
-    return Doing(messages.settles(facts.workload.target.name), tuple(patches))
+            yield _sized(each, keep)
+
+
+def _sized(revision: ReplicaSet, replicas: int) -> Patch:
+    change = guarded(revision.target, {"spec": {"replicas": replicas}})
+    return Patch(revision.target, change, why="serve the stable revision alone")
 
 
 def _serving(revision: ReplicaSet) -> int:

@@ -37,7 +37,7 @@ _numbers = count(1)
 async def served(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cluster]:
     """Run a cluster of its own with the definitions applied, converted by a server in this process."""
     authority = certificates.create_authority(tmp_path_factory.mktemp("conversion"), "conversion")
-    async with _converting(authority) as url, Cluster(Options(ordinal=2, nodes=())) as running:
+    async with _converting(authority) as url, Cluster(Options(ordinal=3, nodes=())) as running:
         bundle = base64.b64encode(authority.file.read_bytes()).decode()
         for definition in DEFINITIONS:
             applied = copy.deepcopy(definition)
@@ -64,7 +64,7 @@ async def _converting(authority: certificates.Authority) -> AsyncIterator[str]:
     """Serve conversion reviews; yield the URL."""
 
     async def convert(request: web.Request) -> web.Response:
-        body, _ = answer(await request.read())
+        body, _ = await answer(await request.read())
         return web.Response(body=body, content_type="application/json")
 
     pair = authority.issue("server", "conversion", hosts=["127.0.0.1"])

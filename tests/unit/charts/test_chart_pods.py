@@ -6,7 +6,7 @@ import pytest
 
 from reconciler.settings import ReconcilerSettings
 from runtime.settings import load
-from tests.unit.charts.rendered_chart import NAMESPACE, RenderError, pod_templates, render, the
+from tests.unit.charts.rendered_chart import NAMESPACE, RenderError, pod_templates, render, render_text, the
 from webhook.settings import WebhookSettings
 
 PROCESSES = ("webhook", "reconciler")
@@ -87,11 +87,13 @@ def test_an_update_starts_the_successor_first(process: str) -> None:
 
 
 def test_a_stopping_webhook_keeps_answering_before_it_is_killed() -> None:
-    """The drain delay is the kubelet's own sleep (the image needs no shell) and within the grace period."""
+    """The process itself drains, so that it can send its callers elsewhere, and has the time for it."""
     spec = the("Deployment", "sluice-webhook")["spec"]["template"]["spec"]
+    container = spec["containers"][0]
 
-    drain = spec["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
-    assert 0 < drain < spec["terminationGracePeriodSeconds"]
+    drain = next(each for each in container["args"] if each.startswith("--drain-seconds="))
+    assert 0 < int(drain.partition("=")[2]) < spec["terminationGracePeriodSeconds"]
+    assert "lifecycle" not in container
 
 
 def test_a_drain_longer_than_the_grace_period_is_refused() -> None:
@@ -100,6 +102,11 @@ def test_a_drain_longer_than_the_grace_period_is_refused() -> None:
         RenderError, match=r"terminationGracePeriodSeconds must be longer than webhook\.drain"
     ):
         render({"webhook": {"drainSeconds": 20, "terminationGracePeriodSeconds": 20}})
+
+
+def test_drain_can_be_set_on_the_command_line() -> None:
+    """Helm reads a number from --set and one from a values file as different types."""
+    assert "--drain-seconds=7" in render_text({}, "--set", "webhook.drainSeconds=7")
 
 
 @pytest.mark.parametrize("process", PROCESSES)

@@ -16,17 +16,7 @@ from tests.unit.rollout.model.invariants import InvariantBroken
 Change = Callable[[pytest.MonkeyPatch], None]
 
 
-OPEN = {
-    drills.scaled_to_nothing_and_back: "the Deployment controller gives every freed place back to the other set",
-}
-
-
-def _marked(drill: Callable[[], None]) -> Any:
-    marks = [pytest.mark.xfail(strict=True, reason=OPEN[drill])] if drill in OPEN else []
-    return pytest.param(drill, marks=marks, id=drill.__name__)
-
-
-@pytest.mark.parametrize("drill", [_marked(each) for each in drills.DRILLS])
+@pytest.mark.parametrize("drill", drills.DRILLS, ids=lambda each: each.__name__)
 def test_engine_stands_the_drill(drill: Callable[[], None]) -> None:
     """No invariant breaks on the course of events of this drill."""
     drill()

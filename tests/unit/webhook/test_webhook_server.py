@@ -111,14 +111,14 @@ class Caller:
 
 @asynccontextmanager
 async def webhook(
-    directory: Namespace, live_read_seconds: float = LIVE_READ_SECONDS
+    directory: Namespace, live_read_seconds: float = LIVE_READ_SECONDS, *, draining: bool = False
 ) -> AsyncIterator[Caller]:
     """Serve on loopback, with certificates of our own making."""
     context, authority = server_context(), new_authority(datetime.now(UTC))
     present(context, new_serving(authority, frozenset({"127.0.0.1"}), datetime.now(UTC)))
     registry, clock, log = CollectorRegistry(), ManualClock(NOW), Log("webhook")
     endpoints = Endpoints(directory, POLICY, Rules(), clock, log, live_read_seconds)
-    reviewer = Reviewer(endpoints.by_path(), Traffic(registry), clock, log)
+    reviewer = Reviewer(endpoints.by_path(), Traffic(registry), clock, log, draining=lambda: draining)
     server = Listener(reviewer, "127.0.0.1", 0, context)
     await server.start()
     trust = ssl.create_default_context(cadata=pem(authority.certificate).decode())
@@ -128,6 +128,15 @@ async def webhook(
             yield Caller(session, registry)
     finally:
         await server.stop()
+
+
+@pytest.mark.parametrize("draining", [False, True])
+async def test_callers_are_sent_elsewhere_by_a_process_that_is_told_to_stop(*, draining: bool) -> None:
+    """An answer that ends its connection costs nothing; an end without an answer is a lost review."""
+    async with webhook(Namespace(), draining=draining) as caller:
+        answer = await caller.session.post("/convert", data=b"{}")
+
+        assert (answer.headers.get("Connection") == "close") is draining
 
 
 async def test_review_is_answered_over_tls() -> None:

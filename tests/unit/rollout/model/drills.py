@@ -242,6 +242,32 @@ def view_of_a_finished_release() -> None:
     ends_healthy(world, succeeded=True)
 
 
+def old_view_of_replica_sets() -> None:
+    """Begin v3 while the cache of ReplicaSets does not show v2 yet: its pin would select nothing."""
+    world = paused_at(2, grace=0)
+    before = {key: each for key, each in world.store.objects.items() if key[0] == "ReplicaSet"}
+    world.approve_present_step()
+    settle(world)
+    world.apply_template("v3")
+    reconcile(world, writes=1)
+    fresh = {key: each for key, each in world.store.objects.items() if key[0] != "ReplicaSet"}
+    reconcile(world, {**fresh, **before})
+    settle(world)
+    invariants.expect(
+        "third", holds=world.release["currentStepState"] == "StepPaused", text=f"{world.status}"
+    )
+
+
+def view_without_replica_sets() -> None:
+    """Hide every ReplicaSet: that nothing is seen to serve does not mean that nothing serves."""
+    for world in (governed(), paused_at(1)):
+        world.apply_template("v3")
+        for _ in range(5):
+            seen = {key: each for key, each in world.store.objects.items() if key[0] != "ReplicaSet"}
+            reconcile(world, seen)
+        invariants.expect("gate-held", holds=world.gate_closed, text=f"opened blindly: {world.status}")
+
+
 def disabled_after_third_template() -> None:
     """Disabled between a third template and the removal of the second one's canary."""
     world = paused_at(1)
@@ -336,6 +362,8 @@ DRILLS = (
     late_creations,
     stalled_widening,
     view_of_a_finished_release,
+    old_view_of_replica_sets,
+    view_without_replica_sets,
     disabled_after_third_template,
     scaled_to_nothing_and_back,
     workload_deleted,
