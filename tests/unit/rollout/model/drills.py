@@ -243,15 +243,19 @@ def view_of_a_finished_release() -> None:
 
 
 def old_view_of_replica_sets() -> None:
-    """Begin v3 while the cache of ReplicaSets does not show v2 yet: its pin would select nothing."""
+    """Begin v3 when the cache of ReplicaSets does not show v2 yet: a pin to v1 would select nothing."""
     world = paused_at(2, grace=0)
     before = {key: each for key, each in world.store.objects.items() if key[0] == "ReplicaSet"}
     world.approve_present_step()
-    settle(world)
+    while world.ready_by_tag() != {"v2": 5}:
+        reconcile(world, writes=1)
+        world.run_controllers()
     world.apply_template("v3")
-    reconcile(world, writes=1)
-    fresh = {key: each for key, each in world.store.objects.items() if key[0] != "ReplicaSet"}
-    reconcile(world, {**fresh, **before})
+    for _ in range(12):
+        reconcile(world)
+        world.run_controllers()
+        fresh = {key: each for key, each in world.store.objects.items() if key[0] != "ReplicaSet"}
+        reconcile(world, {**fresh, **before})
     settle(world)
     invariants.expect(
         "third", holds=world.release["currentStepState"] == "StepPaused", text=f"{world.status}"
