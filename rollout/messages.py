@@ -102,19 +102,6 @@ def route_unsupported(service: str) -> str:
     return f"trafficRoutings of Service {service}: only ingress is supported yet"
 
 
-def ingress_shared(name: str) -> str:
-    """Say that two traffic routings ask for one Ingress."""
-    return (
-        f"Ingress {name} is named by two trafficRoutings, which is not supported yet: use an Ingress for each"
-    )
-
-
-MATCH_INEXPRESSIBLE = (
-    "an Ingress can match requests by one header or cookie only: "
-    "give each of steps[].matches exactly one header"
-)
-
-
 def not_ours(kind: str, name: str) -> str:
     """Say: an object of the canary's name exists and is somebody else's."""
     return f"{kind} {name} exists and is not owned by this Rollout: rename or delete it to go on"

@@ -24,6 +24,9 @@ class Feature(Enum):
     CUSTOM_NETWORK = "trafficRoutings with customNetworkRefs"
     TRAFFIC_ROUTING = "trafficRoutingRef"
     NO_CANARY_SERVICE = "disableGenerateCanaryService"
+    SHARED_INGRESS = "one Ingress in two trafficRoutings"
+    RICH_MATCH = "a match other than by one header or cookie"
+    HEADER_MODIFIER = "requestHeaderModifier"
 
 
 EXISTING = frozenset({Feature.CANARY})
@@ -40,6 +43,9 @@ _HINTS = {
     Feature.GATEWAY: _INGRESS,
     Feature.CUSTOM_NETWORK: _INGRESS,
     Feature.TRAFFIC_ROUTING: "write the routing into trafficRoutings",
+    Feature.SHARED_INGRESS: "use an Ingress for each Service",
+    Feature.RICH_MATCH: "give each of steps[].matches exactly one header, and no path or query parameter",
+    Feature.HEADER_MODIFIER: "leave it out: an Ingress cannot change headers for the canary alone",
     Feature.NO_CANARY_SERVICE: "leave it out: a Service for the canary is made and removed by each release",
 }
 
@@ -89,6 +95,20 @@ def _asked_for(spec: RolloutSpec) -> Iterator[Missing]:
         yield Missing(Feature.TRAFFIC_ROUTING)
     if spec.disable_generate_canary_service:
         yield Missing(Feature.NO_CANARY_SERVICE)
+    if spec.routings:
+        yield from _of_steps(spec)
+
+
+def _of_steps(spec: RolloutSpec) -> Iterator[Missing]:
+    """Find what the annotations of one canary Ingress cannot say."""
+    ingresses = [each.ingress_name for each in spec.routings if each.ingress_name]
+    if len(set(ingresses)) < len(ingresses):
+        yield Missing(Feature.SHARED_INGRESS)
+    matches = [match for step in spec.steps for match in step.matches]
+    if any(each.path or each.query or len(each.headers) != 1 for each in matches):
+        yield Missing(Feature.RICH_MATCH)
+    if any(step.request_header_modifier for step in spec.steps):
+        yield Missing(Feature.HEADER_MODIFIER)
 
 
 def _of_routing(routing: TrafficRoutingRef) -> Iterator[Feature]:

@@ -173,7 +173,6 @@ def _stages(facts: Facts, step: Step) -> tuple[_Stage, ...]:
                 lambda: holding.hold(facts),
                 lambda: silence_empty(facts.snapshot, facts),
                 lambda: closing.clear_old(facts),
-                lambda: expressible(facts.spec),
                 each_service(lambda ref: services.suitable(facts, ref)),
                 each(lambda ref: routes.suitable(facts, ref)),
                 lambda: holding.settle(facts),
@@ -203,17 +202,6 @@ _Work = Callable[[TrafficRoutingRef], Outcome]
 def _for_each(refs: Iterable[TrafficRoutingRef]) -> Callable[[_Work], Task]:
     """Make one task of the same work on every traffic routing."""
     return lambda work: lambda: together(work(ref) for ref in refs)
-
-
-def expressible(spec: RolloutSpec) -> Outcome:
-    """Refuse aloud what annotations on one canary Ingress cannot say."""
-    ingresses = [ref.ingress_name for ref in spec.routings]
-    if len(set(ingresses)) < len(ingresses):
-        return Doing(messages.ingress_shared(str(ingresses[0])), blocked=True)
-    for match in (match for step in spec.steps for match in step.matches):
-        if spec.routings and (match.path or match.query or len(match.headers) != 1):
-            return Doing(messages.MATCH_INEXPRESSIBLE, blocked=True)
-    return DONE
 
 
 def silence_empty(snapshot: Snapshot, facts: Facts) -> Outcome:

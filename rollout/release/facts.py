@@ -79,6 +79,15 @@ class Facts:
             present == self.workload.status_replicas
         )
 
+    @property
+    def in_view(self) -> bool:
+        """Tell whether the stable revision is known for sure: a view that lags must not name another one."""
+        if not self.is_recorded:
+            return self.counted
+        recorded = self.rollout.status.release.stable_hash
+        known = any(each.hash == recorded for each in self._owned_sets(self.workload))
+        return known or not recorded or self.workload.status_replicas == 0
+
     # --- revisions -------------------------------------------------------------------------------
 
     @cached_property

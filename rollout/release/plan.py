@@ -113,6 +113,8 @@ def _behind_gate(facts: Facts) -> Plan:
     # A release that has ended: all that can be left is its gate (or this view of it is old).
     if facts.is_recorded and status.phase not in {Phase.PROGRESSING, Phase.TERMINATING, Phase.DISABLING}:
         return _opened(facts)
+    if not facts.in_view:
+        return Plan(status)
     # A template that came past the webhook gets its own release id before anything is recorded of it.
     if facts.workload.gate and facts.workload.gate.release != facts.release:
         outcome = holding.hold(facts)
@@ -137,6 +139,8 @@ def _without_gate(facts: Facts) -> Plan:
         return closing.let_out(facts)
     if facts.out:
         return closing.accept(facts)
+    if not facts.in_view:
+        return Plan(status)
     # Somebody opened the gate behind our back: what was held stays held, and a new template is a new release.
     return advancing.advance(facts) if facts.is_recorded else advancing.start(facts)
 

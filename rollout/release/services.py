@@ -48,6 +48,10 @@ def pin(facts: Facts, routing: TrafficRoutingRef) -> Outcome:
     if stable is None:
         return DONE
     target = service.target
+    ready = facts.snapshot.ready_pods.get(target.name)
+    if ready and not facts.ready_behind(target.name, stable):
+        # Whatever we take for stable, it is not what serves: pinned to it, the Service would be empty.
+        return Doing(messages.waits_for_endpoints(target.name, max(stable.ready, 1)))
     rollout, release = facts.rollout.target.name, facts.release
     wanted = {names.PIN: stable.hash, names.PINNED_BY: rollout, names.RELEASE: release}
     if (service.pin, service.pinned_by, service.release) != (stable.hash, rollout, release):

@@ -16,17 +16,7 @@ from tests.unit.rollout.model.invariants import InvariantBroken
 Change = Callable[[pytest.MonkeyPatch], None]
 
 
-OPEN = {
-    drills.old_view_of_replica_sets: "a stable revision that is not in view is replaced by one that was",
-}
-
-
-def _marked(drill: Callable[[], None]) -> Any:
-    marks = [pytest.mark.xfail(strict=True, reason=OPEN[drill])] if drill in OPEN else []
-    return pytest.param(drill, marks=marks, id=drill.__name__)
-
-
-@pytest.mark.parametrize("drill", [_marked(each) for each in drills.DRILLS])
+@pytest.mark.parametrize("drill", drills.DRILLS, ids=lambda each: each.__name__)
 def test_engine_stands_the_drill(drill: Callable[[], None]) -> None:
     """No invariant breaks on the course of events of this drill."""
     drill()

@@ -6,9 +6,26 @@ from typing import Any
 import pytest
 
 from rollout.parsing import parse
-from rollout.spec import CustomRef, RolloutSpec, Style, TrafficRoutingRef, WorkloadRef
+from rollout.spec import (
+    Amount,
+    CustomRef,
+    HeaderMatch,
+    HeaderModifier,
+    Match,
+    PathMatch,
+    RolloutSpec,
+    Step,
+    Style,
+    TrafficRoutingRef,
+    WorkloadRef,
+)
 from rollout.support import Feature, missing, unsupported
 from tests.unit.rollout.rollout_objects import beta
+
+BETA, EUROPE = HeaderMatch("x-beta", "1"), HeaderMatch("x-region", "eu")
+TWO_HEADERS = Step(Amount(1), matches=(Match(headers=(BETA, EUROPE)),))
+BY_PATH = Step(Amount(1), matches=(Match(path=PathMatch("/beta"), headers=(BETA,)),))
+MODIFIED = Step(Amount(1), weight=20, request_header_modifier=HeaderModifier(remove=("x-beta",)))
 
 
 def spec() -> RolloutSpec:
@@ -21,8 +38,9 @@ def spec() -> RolloutSpec:
 
 
 def test_canary_by_ingress_is_supported() -> None:
-    """The whole of what the product releases by."""
+    """The whole of what the product releases by: weights, and matches by one header each."""
     assert unsupported(spec()) is None
+    assert unsupported(replace(spec(), steps=(Step(Amount(1), matches=(Match(headers=(BETA,)),)),))) is None
 
 
 @pytest.mark.parametrize(
@@ -48,6 +66,18 @@ def test_canary_by_ingress_is_supported() -> None:
             "trafficRoutings with customNetworkRefs is not supported yet: route by ingress",
         ),
         (
+            {
+                "routings": (
+                    TrafficRoutingRef("a", ingress_name="web"),
+                    TrafficRoutingRef("b", ingress_name="web"),
+                )
+            },
+            "one Ingress in two trafficRoutings is not supported yet: use an Ingress",
+        ),
+        ({"steps": (TWO_HEADERS,)}, "a match other than by one header or cookie is not supported yet: give"),
+        ({"steps": (BY_PATH,)}, "a match other than by one header or cookie is not supported yet: give"),
+        ({"steps": (MODIFIED,)}, "requestHeaderModifier is not supported yet: leave it out"),
+        (
             {"workload": WorkloadRef("apps/v1", "StatefulSet", "web")},
             "workloadRef of kind StatefulSet in apps/v1 is not supported: only Deployments",
         ),
@@ -67,6 +97,6 @@ def test_feature_is_missing_only_where_it_does_not_exist() -> None:
 
 def test_place_of_the_routing_is_told() -> None:
     """One of several routings may be the one to change."""
-    second = replace(spec().routings[0], http_route="web")
+    second = replace(spec().routings[0], ingress_name="other", http_route="web")
     (found,) = missing(replace(spec(), routings=(*spec().routings, second)))
     assert found.routing == 1

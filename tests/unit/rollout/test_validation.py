@@ -25,6 +25,7 @@ NOBODY = Neighbours()
 ANYTHING = Rules(existing=frozenset(Feature))
 STEP = {"replicas": 1}
 ROUTING = {"service": "echoserver", "ingress": {"name": "echoserver"}}
+OTHER = {"service": "other", "ingress": {"name": "other"}}
 
 
 def created(obj: Json, neighbours: Neighbours = NOBODY, rules: Rules | None = None) -> list[str]:
@@ -63,7 +64,7 @@ def named(obj: Json, name: str) -> Json:
         pytest.param(annotated(alpha(), ROLLING_STYLE="Canary"), id="v1alpha1 with the annotation"),
         pytest.param(alpha({"steps": [{"replicas": 2}, {"replicas": "1%"}]}), id="counts of different kinds"),
         pytest.param(alpha({"steps": [{"weight": 0, "replicas": 1}]}), id="v1alpha1 pods without traffic"),
-        pytest.param(beta({"steps": [STEP], "trafficRoutings": [ROUTING, ROUTING]}), id="several routings"),
+        pytest.param(beta({"steps": [STEP], "trafficRoutings": [ROUTING, OTHER]}), id="several routings"),
         pytest.param(
             alpha({"steps": [{"weight": 20}], "trafficRoutings": [ROUTING | {"type": "nginx"}]}),
             id="a type of routing",
@@ -154,7 +155,7 @@ def test_pods_must_not_become_fewer(replicas: list[int | str]) -> None:
 
 def test_several_traffic_routings_can_be_forbidden_again() -> None:
     """A setting brings the old limit back."""
-    obj = beta({"steps": [STEP], "trafficRoutings": [ROUTING, ROUTING]})
+    obj = beta({"steps": [STEP], "trafficRoutings": [ROUTING, OTHER]})
 
     assert created(obj, rules=Rules(single_traffic_routing=True)) == [
         "Spec.Strategy.Canary: Rollout currently only support single TrafficRouting."
