@@ -49,7 +49,7 @@ def take_back(facts: Facts) -> Plan:
         key = f"{status.release.id}/rolled-back"
         begun = _closing(facts, Reason.CANCELLING, "", None)
         return Plan(begun, events=(Event("Progressing", messages.ROLLED_BACK_EVENT, key=key),))
-    name, outcome = _first(_taking_back(facts))
+    name, outcome = _first(_taking_back(facts, wait=True))
     if outcome is not DONE:
         closing = (
             status
@@ -72,7 +72,7 @@ def take_back(facts: Facts) -> Plan:
 
 def withdraw(facts: Facts) -> Outcome:
     """Let go of the Deployment at once, whichever way: the Rollout is being disabled or deleted."""
-    tasks = _taking_back(facts) if facts.returning else _letting_out(facts, wait=False)
+    tasks = _taking_back(facts, wait=False) if facts.returning else _letting_out(facts, wait=False)
     return _first(tasks)[1]
 
 
@@ -130,9 +130,9 @@ def _letting_out(facts: Facts, *, wait: bool) -> tuple[_Named, ...]:
     return (*tasks, *waiting, ("ReleaseWorkloadControl", lambda: _remove_canaries(snapshot, drained=False)))
 
 
-def _taking_back(facts: Facts) -> tuple[_Named, ...]:
+def _taking_back(facts: Facts, *, wait: bool) -> tuple[_Named, ...]:
     snapshot = facts.snapshot
-    return (
+    tasks: tuple[_Named, ...] = (
         ("FinalisingStepRouteTrafficToStable", lambda: _silence(facts)),
         ("FinalisingStepRouteTrafficToStable", lambda: routes.remove(snapshot)),
         ("ResumeWorkload", lambda: holding.open_gate(facts)),
@@ -140,6 +140,8 @@ def _taking_back(facts: Facts) -> tuple[_Named, ...]:
         ("ReleaseWorkloadControl", lambda: _remove_canaries(snapshot, drained=True)),
         ("RestoreStableService", lambda: _widen(facts)),
     )
+    # Taken back in the middle of a native roll, the Deployment has a way to go.
+    return (*tasks, ("ResumeWorkload", lambda: holding.rolled_out(facts))) if wait else tasks
 
 
 def _first(tasks: Iterable[_Named]) -> tuple[str, Outcome]:

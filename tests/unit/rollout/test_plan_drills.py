@@ -53,8 +53,8 @@ def _created_with_weight(given: Any, ref: Any, routing: Any) -> Any:
     return _render(given, ref, routing if routing.reaches_canary else Routing(weight=20))
 
 
-def _wide_first(given: Any) -> Any:
-    return tuple(sorted(_taking_back(given), key=lambda task: task[0] != "RestoreStableService"))
+def _wide_first(given: Any, *, wait: bool) -> Any:
+    return tuple(sorted(_taking_back(given, wait=wait), key=lambda task: task[0] != "RestoreStableService"))
 
 
 def _canary_gone_first(given: Any, *, wait: bool) -> Any:
