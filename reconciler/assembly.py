@@ -11,7 +11,7 @@ from kube.events import EventWriter
 from kube.lease import Election
 from kube.login import Login, log_in
 from kube.owners import owner_reference
-from kube.resources import LEASES
+from kube.resources import LEASES, SERVICE_ACCOUNTS
 from kube.service_account import act_as
 from kube.watch import Watch
 from reconciler.controller import Controller
@@ -112,7 +112,8 @@ async def assemble(settings: ReconcilerSettings, process: Process) -> Assembly:
         client,
         LEASES.ref(settings.namespace, settings.lease_name),
         f"{replica}_{os.urandom(4).hex()}",
-        owner=await owner_reference(client, installation.deployment),
+        # Not the Deployment: leaving goes on, and has to lead, for a moment after that is gone.
+        owner=await owner_reference(client, installation.ref(SERVICE_ACCOUNTS)),
     )
     executor = Executor(client, world.caches, lambda: election.leading, process.log)
     controller = Controller(
