@@ -145,6 +145,11 @@ def format_time(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def format_instant(moment: datetime) -> str:
+    """Write a time to the millisecond: what a short wait is counted from."""
+    return moment.isoformat(timespec="milliseconds")
+
+
 def parse_time(value: object) -> datetime | None:
     """Read a time as Kubernetes writes it, in UTC; anything else is None."""
     if not isinstance(value, str):

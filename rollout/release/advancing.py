@@ -15,7 +15,6 @@ from rollout.release.facts import Facts
 from rollout.release.outcome import DONE, Doing, Outcome, Task, first_unfinished, together
 from rollout.release.plan_value import Plan
 from rollout.revision import steps_digest
-from rollout.snapshot import Snapshot
 from rollout.spec import RolloutSpec, Step, TrafficRoutingRef
 from rollout.status import (
     APPROVALS_RESET,
@@ -137,7 +136,7 @@ def _pause_events(facts: Facts, release: Release, *, manual: bool) -> tuple[Even
 
 def _frozen(facts: Facts) -> Plan:
     """Stand still while ``strategy.paused``; only what protects requests goes on."""
-    outcome = first_unfinished([lambda: holding.hold(facts), lambda: silence_empty(facts.snapshot, facts)])
+    outcome = first_unfinished([lambda: holding.hold(facts), lambda: silence_empty(facts)])
     observed = _observed(facts, facts.rollout.status.release)
     return Plan(_status(facts, observed, Reason.PAUSED), outcome.actions if outcome else ())
 
@@ -171,7 +170,7 @@ def _stages(facts: Facts, step: Step) -> tuple[_Stage, ...]:
             StepState.BEFORE_STEP_UPGRADE,
             (
                 lambda: holding.hold(facts),
-                lambda: silence_empty(facts.snapshot, facts),
+                lambda: silence_empty(facts),
                 lambda: closing.clear_old(facts),
                 each_service(lambda ref: services.suitable(facts, ref)),
                 each(lambda ref: routes.suitable(facts, ref)),
@@ -204,12 +203,12 @@ def _for_each(refs: Iterable[TrafficRoutingRef]) -> Callable[[_Work], Task]:
     return lambda work: lambda: together(work(ref) for ref in refs)
 
 
-def silence_empty(snapshot: Snapshot, facts: Facts) -> Outcome:
+def silence_empty(facts: Facts) -> Outcome:
     """Take all traffic from a canary of which no pod is ready: the one rule that waits for nothing."""
     return together(
-        routes.silence(snapshot, ref)
+        routes.silence(facts, ref)
         for ref in facts.spec.routings
-        if routes.reaches_canary(snapshot, ref) and not services.canary_ready(facts, ref)
+        if routes.reaches_canary(facts, ref) and not services.canary_ready(facts, ref)
     )
 
 

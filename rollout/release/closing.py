@@ -106,7 +106,7 @@ def clear_old(facts: Facts) -> Outcome:
         return DONE
     return first_unfinished(
         [
-            lambda: together(routes.silence(facts.snapshot, ref) for ref in facts.spec.routings),
+            lambda: together(routes.silence(facts, ref) for ref in facts.spec.routings),
             lambda: together(pods.remove(facts.snapshot, each, drained=True) for each in old),
         ]
     )
@@ -161,16 +161,12 @@ def _widen(facts: Facts) -> Outcome:
 
 def silence_moving(facts: Facts) -> Outcome:
     """Take the traffic from a canary Service before it is pointed to another revision."""
-    moving = (
-        ref
-        for ref in facts.spec.routings
-        if services.moves(facts, ref) and routes.owned_canary(facts.snapshot, ref) is not None
-    )
-    return together(routes.silence(facts.snapshot, ref) for ref in moving)
+    moving = (ref for ref in facts.spec.routings if services.moves(facts, ref) and routes.carry(facts, ref))
+    return together(routes.silence(facts, ref) for ref in moving)
 
 
 def _silence(facts: Facts) -> Outcome:
-    return together(routes.silence(facts.snapshot, each) for each in facts.spec.routings)
+    return together(routes.silence(facts, each) for each in facts.spec.routings)
 
 
 def _remove_canaries(snapshot: Snapshot, *, drained: bool) -> Outcome:

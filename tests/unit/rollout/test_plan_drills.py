@@ -6,9 +6,12 @@ from typing import Any
 import pytest
 
 from rollout import manifests
+from rollout.actions import Create
 from rollout.release import advancing, closing, cursor, facts, holding, pods, routes, services
 from rollout.release import plan as planning
-from rollout.release.outcome import DONE
+from rollout.release.outcome import DONE, Doing
+from rollout.release.routes import ingress
+from rollout.release.routes.ingress import IngressRoute
 from rollout.traffic.routing import Routing
 from tests.unit.rollout.model import drills
 from tests.unit.rollout.model.invariants import InvariantBroken
@@ -49,8 +52,9 @@ def _created_with_pods(*args: Any) -> Any:
     return {**made, "spec": {**made["spec"], "replicas": 2}}
 
 
-def _created_with_weight(given: Any, ref: Any, routing: Any) -> Any:
-    return _render(given, ref, routing if routing.reaches_canary else Routing(weight=20))
+def _created_with_weight(route: Any) -> Any:
+    manifest = route._render(Routing(weight=20))  # noqa: SLF001 - likewise
+    return Doing("creates", (Create(manifest, why="carry the canary's share"),))
 
 
 def _wide_first(given: Any, *, wait: bool) -> Any:
@@ -62,12 +66,11 @@ def _canary_gone_first(given: Any, *, wait: bool) -> Any:
 
 
 def _unguarded(patch: pytest.MonkeyPatch) -> None:
-    for module in (holding, planning, pods, routes, services):
+    for module in (holding, planning, pods, ingress, services):
         patch.setattr(module, "guarded", lambda _, change: change)
 
 
 _remove, _grow, _canary_deployment = pods.remove, pods.grow, manifests.canary_deployment
-_render = routes._render  # noqa: SLF001 - the rules that are taken out stand in private functions
 _taking_back = closing._taking_back  # noqa: SLF001 - likewise
 _letting_out = closing._letting_out  # noqa: SLF001 - likewise
 
@@ -124,7 +127,7 @@ RULES: dict[str, tuple[Change, Callable[[], None]]] = {
         drills.late_creations,
     ),
     "a route is created without weight": (
-        without(routes, "_render", _created_with_weight),
+        without(IngressRoute, "begin", _created_with_weight),
         drills.late_creations,
     ),
     "leftovers are cleared at rest": (without(closing, "leftovers", lambda _: False), drills.late_creations),

@@ -1,0 +1,121 @@
+"""The routes of a release: the only objects that send requests to the canary.
+
+When a route was last changed stands on the route itself, in the same write, so that the grace
+of the data plane is counted right after any crash.
+"""
+
+from datetime import timedelta
+
+from rollout import messages
+from rollout.actions import Delete
+from rollout.release.facts import Facts
+from rollout.release.outcome import DONE, Doing, Outcome, together
+from rollout.release.routes.ingress import IngressRoute
+from rollout.release.routes.route import Route
+from rollout.snapshot import Snapshot
+from rollout.spec import Step, TrafficRoutingRef
+from rollout.status import parse_time
+from rollout.traffic.routing import ALL_STABLE, Routing
+
+
+def routes_of(facts: Facts, ref: TrafficRoutingRef) -> tuple[Route, ...]:
+    """Give the routes of an entry of trafficRoutings, in the order in which the canary's share rises."""
+    return (IngressRoute(facts, ref, ref.ingress_name),) if ref.ingress_name else ()
+
+
+def wanted(step: Step) -> Routing:
+    """Say where a step sends requests; a step without traffic sends the canary none."""
+    return Routing(weight=step.weight or 0, matches=step.matches)
+
+
+def suitable(facts: Facts, ref: TrafficRoutingRef) -> Outcome:
+    """Refuse a route that is missing or does not lead to the stable Service."""
+    routes = routes_of(facts, ref)
+    if not routes:
+        return Doing(messages.route_unsupported(ref.service), blocked=True)
+    problems = (route.problem for route in routes)
+    return together(Doing(problem, blocked=True) for problem in problems if problem)
+
+
+def reaches_canary(facts: Facts, ref: TrafficRoutingRef) -> bool:
+    """Tell whether any request can arrive at the canary through these routes now."""
+    return any(route.reaches_canary for route in routes_of(facts, ref))
+
+
+def carry(facts: Facts, ref: TrafficRoutingRef) -> bool:
+    """Tell whether there is anything of ours on these routes."""
+    return any(route.carries for route in routes_of(facts, ref))
+
+
+def restrict(facts: Facts, ref: TrafficRoutingRef, limit: Routing) -> Outcome:
+    """Bring routes down to ``limit`` where they send more to the canary, and undo edits by others.
+
+    Never raises a weight: raising is ``route``'s, after pods and endpoints were seen.
+    """
+    return together(_restrict(route, limit) for route in reversed(routes_of(facts, ref)))
+
+
+def _restrict(route: Route, limit: Routing) -> Outcome:
+    if not route.carries or route.leaving:
+        return DONE
+    live = route.live
+    if live is None:  # somebody else's hand is in it: nothing, until pods and endpoints were seen
+        return route.say(ALL_STABLE)
+    return route.say(live if _within(live, limit) else limit)
+
+
+def route(facts: Facts, ref: TrafficRoutingRef, routing: Routing) -> Outcome:
+    """Write a routing, see it written, and give the data plane its grace.
+
+    A route begins without traffic and is raised by a guarded write: what arrives late, from a reconciler
+    that no longer leads, must not send requests to a canary that is gone.
+    """
+    return together(_route(each, routing) for each in routes_of(facts, ref)) or grace(facts, ref)
+
+
+def _route(route: Route, routing: Routing) -> Outcome:
+    if not route.carries:
+        return route.begin() if routing.reaches_canary else DONE
+    if route.leaving:
+        return Doing(route.leaving)
+    return route.say(routing)
+
+
+def silence(facts: Facts, ref: TrafficRoutingRef) -> Outcome:
+    """Send everything to the stable Service, whatever else is wrong, and give the data plane its grace."""
+    loud = (each for each in reversed(routes_of(facts, ref)) if each.reaches_canary and not each.leaving)
+    return together(each.silence() for each in loud) or grace(facts, ref)
+
+
+def grace(facts: Facts, ref: TrafficRoutingRef) -> Outcome:
+    """Wait until the data plane had its time to notice the last change of each route."""
+    return together(_grace(facts, route) for route in routes_of(facts, ref) if route.carries)
+
+
+def _grace(facts: Facts, route: Route) -> Outcome:
+    if route.unnoticed:
+        return Doing(route.unnoticed)
+    seconds, now = route.ref.grace_seconds, facts.snapshot.now
+    changed = parse_time(route.changed_at)
+    if seconds <= 0 or changed is None:
+        return DONE
+    if changed > now:  # written under a clock that was ahead: counted from now
+        return route.restamp()
+    until = changed + timedelta(seconds=seconds)
+    return DONE if now >= until else Doing(messages.waits_for_grace(seconds), until=until)
+
+
+def remove(snapshot: Snapshot) -> Outcome:
+    """Delete every canary Ingress of the Rollout and wait until they are gone."""
+    for each in snapshot.ingresses.values():
+        if each.owned:
+            waits = messages.waits_for_removal("Ingress", each.target.name)
+            actions = (
+                () if each.deleting else (Delete(each.target, why="no traffic is routed by it any more"),)
+            )
+            return Doing(waits, actions)
+    return DONE
+
+
+def _within(live: Routing, limit: Routing) -> bool:
+    return live.weight <= limit.weight and set(live.matches) <= set(limit.matches)

@@ -1,0 +1,161 @@
+"""The canary Ingress beside the user's: created for a release, deleted after it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from rollout import messages, names
+from rollout.actions import Create, Patch
+from rollout.release.facts import Facts, guarded
+from rollout.release.outcome import DONE, Doing, Outcome
+from rollout.snapshot import Ingress
+from rollout.spec import TrafficRoutingRef
+from rollout.status import format_instant
+from rollout.traffic import nginx
+from rollout.traffic.routing import ALL_STABLE, Routing
+from rollout.wire import JsonObject
+
+
+@dataclass(frozen=True)
+class IngressRoute:
+    """An Ingress of the annotation family (see ``rollout.traffic.nginx``)."""
+
+    facts: Facts
+    ref: TrafficRoutingRef
+    name: str
+
+    @property
+    def problem(self) -> str | None:
+        """Say what is missing or does not fit."""
+        stable = self._stable
+        if stable is None or stable.deleting:
+            return messages.ingress_missing(self.name)
+        if not nginx.routes_to(stable.manifest, self.ref.service):
+            return messages.ingress_unrelated(self.name, self.ref.service)
+        found = self.facts.snapshot.ingresses.get(self._canary_name)
+        return None if found is None or found.owned else messages.not_ours("Ingress", self._canary_name)
+
+    @property
+    def carries(self) -> bool:
+        """Whether the canary Ingress exists."""
+        return self._canary is not None
+
+    @property
+    def leaving(self) -> str | None:
+        """Say that the canary Ingress is being deleted."""
+        gone = self._canary and self._canary.deleting
+        return messages.waits_for_removal("Ingress", self._canary_name) if gone else None
+
+    @property
+    def reaches_canary(self) -> bool:
+        """Whether its annotations can send any request to the canary."""
+        return self._canary is not None and nginx.may_reach_canary(
+            self._canary.manifest, self.ref.ingress_class
+        )
+
+    @property
+    def live(self) -> Routing | None:
+        """Read its annotations."""
+        return nginx.read(self._canary.manifest, self.ref.ingress_class) if self._canary else ALL_STABLE
+
+    @property
+    def changed_at(self) -> str | None:
+        """Read the stamp on the canary Ingress, written together with its routing."""
+        annotations = (self._canary.manifest["metadata"].get("annotations") or {}) if self._canary else {}
+        return annotations.get(names.CHANGED_AT)
+
+    @property
+    def unnoticed(self) -> str | None:
+        """An Ingress says nothing of what its controller made of it."""
+        return None
+
+    def begin(self) -> Outcome:
+        """Create the canary Ingress."""
+        manifest = self._render(ALL_STABLE)
+        create = Create(manifest, why="carry the canary's share, none yet")
+        return Doing(f"creates Ingress {self._canary_name}", (create,))
+
+    def say(self, routing: Routing) -> Outcome:
+        """Make the canary Ingress what the stable one and the routing say; foreign annotations stay."""
+        canary, wanted = self._canary, self._render(routing)
+        if canary is None:
+            return DONE
+        change = _difference(canary.manifest, wanted, nginx.routing_keys(self.ref.ingress_class))
+        if change is None:
+            return DONE
+        return self._patched(change, f"send {routing.weight} % to the canary")
+
+    def silence(self) -> Outcome:
+        """Write annotations alone: the stable Ingress may be gone."""
+        classtype = self.ref.ingress_class
+        annotations: dict[str, Any] = {
+            **dict.fromkeys(nginx.routing_keys(classtype)),
+            **nginx.annotations(ALL_STABLE, classtype),
+            names.CHANGED_AT: self._now,
+        }
+        return self._patched(
+            {"metadata": {"annotations": annotations}}, "send everything to the stable Service"
+        )
+
+    def restamp(self) -> Outcome:
+        """Write the stamp alone."""
+        change = {"metadata": {"annotations": {names.CHANGED_AT: self._now}}}
+        return self._patched(change, "its time of change lies ahead")
+
+    # --- parts ---------------------------------------------------------------------------------------
+
+    @property
+    def _canary_name(self) -> str:
+        return self.name + names.CANARY_SUFFIX
+
+    @property
+    def _stable(self) -> Ingress | None:
+        return self.facts.snapshot.ingresses.get(self.name)
+
+    @property
+    def _canary(self) -> Ingress | None:
+        found = self.facts.snapshot.ingresses.get(self._canary_name)
+        return found if found and found.owned else None
+
+    @property
+    def _now(self) -> str:
+        return format_instant(self.facts.snapshot.now)
+
+    def _patched(self, change: JsonObject, why: str) -> Outcome:
+        if self._canary is None:
+            return DONE
+        patch = Patch(self._canary.target, guarded(self._canary.target, change), why=why)
+        return Doing(f"changes Ingress {self._canary_name}: {why}", (patch,))
+
+    def _render(self, routing: Routing) -> dict[str, Any]:
+        stable = self.facts.snapshot.ingresses[self.name]
+        service, classtype = self.ref.service, self.ref.ingress_class
+        manifest = nginx.render(stable.manifest, service, service + names.CANARY_SUFFIX, classtype, routing)
+        metadata = manifest["metadata"]
+        # As on the stable Service: what was planned for an earlier release must not fit this one.
+        metadata["annotations"][names.RELEASE] = self.facts.release
+        metadata["annotations"][names.CHANGED_AT] = self._now
+        metadata["ownerReferences"] = [self.facts.owner]
+        return manifest
+
+
+def _difference(live: JsonObject, wanted: JsonObject, routing_keys: frozenset[str]) -> dict[str, Any] | None:
+    """Build the merge patch that makes ``live`` carry ``wanted``; None when it does.
+
+    The time stamp goes along only when the routing itself changes: a copied annotation is no reason to wait.
+    """
+    has: JsonObject = live["metadata"].get("annotations") or {}
+    wants: JsonObject = wanted["metadata"]["annotations"]
+    annotations: dict[str, Any] = {
+        key: value for key, value in wants.items() if key != names.CHANGED_AT and has.get(key) != value
+    }
+    annotations |= {key: None for key in routing_keys if key in has and key not in wants}
+    spec = {key: wanted["spec"].get(key) for key in ("rules", "tls", "ingressClassName")}
+    changed_spec = {key: value for key, value in spec.items() if live["spec"].get(key) != value}
+    if not annotations and not changed_spec:
+        return None
+    if annotations.keys() & routing_keys or "rules" in changed_spec:
+        annotations[names.CHANGED_AT] = wants[names.CHANGED_AT]
+    return {
+        **({"metadata": {"annotations": annotations}} if annotations else {}),
+        **({"spec": changed_spec} if changed_spec else {}),
+    }
