@@ -101,6 +101,10 @@ class Cache(Generic[T]):
         """Give the objects that `index` files under `value`, in no promised order."""
         return [self._entries[key].value for key in self._indexes[index].get(value, ())]
 
+    def index_values(self, index: str) -> Iterable[str]:
+        """Give every value under which `index` files anything, as a view: do not hold it across an await."""
+        return self._indexes[index].keys()
+
     def version(self, key: Key) -> str | None:
         """Give the resourceVersion of an object, for a guarded write."""
         entry = self._entries.get(key)

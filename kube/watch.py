@@ -30,7 +30,7 @@ import msgspec
 from kube.backoff import Backoff
 from kube.cache import Cache, Entry
 from kube.client import EVERYTHING, PAGE_SIZE, Client, Request, Selector
-from kube.errors import ConnectionFailed, Expired, KubeError, NotFound, TimedOut, from_status
+from kube.errors import ConnectionFailed, Expired, Forbidden, KubeError, NotFound, TimedOut, from_status
 from kube.wire import Envelope, Key, Status, WatchEvent
 
 T = TypeVar("T")
@@ -57,7 +57,7 @@ ABSENT_SECONDS = 15.0
 # ours.
 LONGEST_LINE = 16 * 2**20
 
-Ended = Literal["closed", "expired", "silent", "failed", "absent"]
+Ended = Literal["closed", "expired", "silent", "failed", "absent", "forbidden"]
 
 
 class WatchObserver(Protocol):
@@ -100,6 +100,8 @@ class Attempt:
                 return "closed"
             case NotFound():
                 return "absent"
+            case Forbidden():
+                return "forbidden"
             case Expired():
                 return "expired"
             case TimedOut() if self.opened:
@@ -258,7 +260,9 @@ class Watch(Generic[T]):
 
     def _report(self, attempt: Attempt) -> None:
         self._world.observer(self._resource.plural, attempt.ended)
-        if attempt.ended in {"failed", "absent"} and not (attempt.ended == "absent" and self._optional):
+        if attempt.ended in {"failed", "absent", "forbidden"} and not (
+            attempt.ended == "absent" and self._optional
+        ):
             facts = {"resource": self._resource.plural, "error": str(attempt.error)}
             log.warning("watch failed, trying again", extra=facts)
 

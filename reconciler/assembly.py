@@ -15,6 +15,7 @@ from kube.resources import LEASES, SERVICE_ACCOUNTS
 from kube.service_account import act_as
 from kube.watch import Watch
 from reconciler.controller import Controller
+from reconciler.demand import Demand
 from reconciler.execution import Executor
 from reconciler.installation import NAME, REQUESTED, Caretaker, Installation
 from reconciler.leaving import Leaver
@@ -88,6 +89,8 @@ async def assemble(settings: ReconcilerSettings, process: Process) -> Assembly:
     world = World()
     for kind, cache in world.caches.items():
         process.start_task(f"watch {kind}", Watch(client, cache).run)
+    demand = Demand(client, world, process.log)
+    process.start_task("watch what Rollouts refer to", demand.run)
     in_cluster = not settings.kubeconfig and not settings.service_account
     installation = Installation(settings.namespace, world.deployments, in_cluster=in_cluster)
     for ref, cache in installation.caches.items():
@@ -108,6 +111,7 @@ async def assemble(settings: ReconcilerSettings, process: Process) -> Assembly:
     process.start_task("events", writer.run)
     for each in (*world.caches.values(), *installation.caches.values()):
         await each.wait_synced(_SYNC_SECONDS)
+    await demand.settle(_SYNC_SECONDS)
     election = Election(
         client,
         LEASES.ref(settings.namespace, settings.lease_name),
@@ -115,7 +119,7 @@ async def assemble(settings: ReconcilerSettings, process: Process) -> Assembly:
         # Not the Deployment: leaving goes on, and has to lead, for a moment after that is gone.
         owner=await owner_reference(client, installation.ref(SERVICE_ACCOUNTS)),
     )
-    executor = Executor(client, world.caches, lambda: election.leading, process.log)
+    executor = Executor(client, world, lambda: election.leading, process.log)
     controller = Controller(
         world, executor, Reporter(writer), clock=process.clock.now, registry=process.metrics.registry
     )

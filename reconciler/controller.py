@@ -6,9 +6,8 @@ soon it is looked at again; none stops the others.
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
-from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
@@ -20,7 +19,6 @@ from reconciler.execution import Executor, NotLeading
 from reconciler.reporting import Reporter
 from reconciler.world import World
 from rollout import messages
-from rollout.observation import observe
 from rollout.release.plan import Plan, plan
 from rollout.snapshot import Snapshot
 from runtime.logs import Log
@@ -52,8 +50,7 @@ class Controller:
         self._seconds = Histogram(
             "sluice_reconcile_seconds", "Time of one look at a Rollout.", registry=registry
         )
-        for kind, cache in world.caches.items():
-            cache.subscribe(partial(self._changed, kind))
+        world.subscribe(self._changed)
 
     async def work(self, workers: int, decide: Decide = plan) -> None:
         """Look at every Rollout once, then at each when something around it changes; ends by cancellation."""
@@ -63,12 +60,9 @@ class Controller:
             for _ in range(workers):
                 group.create_task(self._worker(decide))
 
-    def _changed(self, kind: str, key: Key, old: JsonObject | None, new: JsonObject | None) -> None:
-        del key
-        for value in (old, new):
-            if value is not None:
-                for rollout in self._world.rollouts_near(kind, value):
-                    self._queue.add(rollout)
+    def _changed(self, rollouts: Iterable[Key]) -> None:
+        for each in rollouts:
+            self._queue.add(each)
 
     async def _worker(self, decide: Decide) -> None:
         try:
@@ -89,7 +83,7 @@ class Controller:
             return
         log = self._log.bind(rollout=f"{key.namespace}/{key.name}")
         try:
-            made = decide(observe(rollout, self._world.around(rollout), self._clock()))
+            made = decide(self._world.observe(rollout, self._clock()))
             wrote = await self._executor.execute(rollout, made)
         except KubeError as error:
             self._outcomes.labels("refused").inc()

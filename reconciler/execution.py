@@ -12,6 +12,7 @@ from kube.cache import Cache
 from kube.client import Client
 from kube.resources import ROLLOUTS
 from kube.wire import JsonObject, Key
+from reconciler.world import World
 from rollout.actions import Action, Create, Delete, Patch
 from rollout.release.plan import Plan
 from rollout.status import write_status
@@ -33,7 +34,7 @@ class Executor:
     """Writes plans of one reconciler."""
 
     client: Client
-    caches: Mapping[str, Cache[JsonObject]]
+    world: World
     leading: Leading
     log: Log
 
@@ -60,22 +61,23 @@ class Executor:
             step=status["currentStepIndex"],
             message=status["message"],
         )
-        await self._seen("Rollout", written)
+        await self._seen(self.world.rollouts, written)
         return True
 
     async def _act(self, namespace: str, action: Action, log: Log) -> None:
         self._check_leading()
         match action:
             case Create():
-                resource = self.caches[action.kind].resource
-                written = await self.client.create(resource, action.manifest, namespace=namespace)
+                cache = self.world.cache_of(action.kind)
+                written = await self.client.create(cache.resource, action.manifest, namespace=namespace)
                 log.info("created", kind=action.kind, name=action.name, why=action.why)
-                await self._seen(action.kind, written)
+                await self._seen(cache, written)
             case Patch(target):
-                ref = self.caches[target.kind].resource.ref(namespace, target.name)
+                cache = self.world.cache_of(target.kind, target.api_version)
+                ref = cache.resource.ref(namespace, target.name)
                 written = await self.client.patch(ref, action.merge)
                 log.info("patched", kind=target.kind, name=target.name, why=action.why)
-                await self._seen(target.kind, written)
+                await self._seen(cache, written)
             case Delete():
                 await self._delete(namespace, action, log)
             case _:
@@ -83,7 +85,7 @@ class Executor:
 
     async def _delete(self, namespace: str, action: Delete, log: Log) -> None:
         target = action.target
-        cache = self.caches[target.kind]
+        cache = self.world.cache_of(target.kind, target.api_version)
         answer = await self.client.delete(
             cache.resource.ref(namespace, target.name),
             uid=target.uid,
@@ -92,18 +94,19 @@ class Executor:
         )
         log.info("deleted", kind=target.kind, name=target.name, why=action.why)
         if answer.get("kind") == target.kind and "deletionTimestamp" in answer.get("metadata", {}):
-            await self._seen(target.kind, answer)  # finalizers hold it: it shows as being deleted
+            await self._seen(cache, answer)  # finalizers hold it: it shows as being deleted
         else:
-            await self._wait(cache.gone(Key(namespace, target.name), target.uid, _SEEN_SECONDS), target.kind)
+            await self._wait(cache.gone(Key(namespace, target.name), target.uid, _SEEN_SECONDS), cache)
 
-    async def _seen(self, kind: str, written: JsonObject) -> None:
+    async def _seen(self, cache: Cache[JsonObject], written: JsonObject) -> None:
         version = written["metadata"]["resourceVersion"]
-        await self._wait(self.caches[kind].seen(version, _SEEN_SECONDS), kind)
+        await self._wait(cache.seen(version, _SEEN_SECONDS), cache)
 
-    async def _wait(self, waiting: Any, kind: str) -> None:
+    async def _wait(self, waiting: Any, cache: Cache[JsonObject]) -> None:
         try:
             await waiting
         except TimeoutError:
+            kind = cache.resource.kind
             self.log.warning("cache lags behind our own write", kind=kind, seconds=_SEEN_SECONDS)
 
     def _check_leading(self) -> None:

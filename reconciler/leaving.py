@@ -18,7 +18,6 @@ from reconciler.controller import Controller
 from reconciler.installation import DONE, Caretaker
 from reconciler.strays import freed, widened
 from reconciler.world import World
-from rollout.observation import observe
 from rollout.release.plan import has_left, leave
 from runtime.logs import Log
 
@@ -43,7 +42,8 @@ class Leaver:
 
     def __post_init__(self) -> None:
         installation = self.caretaker.installation
-        for cache in (*self.world.caches.values(), *installation.caches.values()):
+        self.world.subscribe(lambda _: self._changed.set())
+        for cache in installation.caches.values():
             cache.subscribe(lambda *_: self._changed.set())
 
     async def leave(self, controller: Controller, workers: int) -> None:
@@ -83,7 +83,7 @@ class Leaver:
 
     def _let_go(self, namespace: str, name: str) -> bool:
         rollout = self.world.rollouts.get(namespace, name)
-        return rollout is None or has_left(observe(rollout, self.world.around(rollout), self.clock()))
+        return rollout is None or has_left(self.world.observe(rollout, self.clock()))
 
     async def _sweep(self) -> None:
         """Free what bears our marks and has no Rollout (any more)."""

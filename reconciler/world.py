@@ -1,24 +1,37 @@
 """What the reconciler sees: one cache a kind, and how the objects around a Rollout are found in them.
 
+Kinds that not every cluster has are cached while a Rollout refers to them (``reconciler.kinds``).
+
 Reads only fields by which objects refer to each other, and takes whatever stands there: a Rollout
 that cannot be parsed still has to be found when its objects change.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime
+from functools import partial
 from typing import Any
 
 from kube.cache import Cache
+from kube.errors import NotFound
 from kube.projection import Tree, keep
 from kube.resources import DEPLOYMENTS, ENDPOINT_SLICES, INGRESSES, PODS, REPLICA_SETS, ROLLOUTS, SERVICES
 from kube.wire import JsonObject, Key
+from reconciler.kinds import Kinds, marked_by
 from rollout import manifests, names
-from rollout.observation import read_trouble
+from rollout.observation import observe, read_trouble
+from rollout.route_kinds import HTTP_ROUTE, RouteKind, RouteRef
+from rollout.snapshot import Snapshot
 
 _OWNER = "owner"  # index: uid of the controlling owner
 _WORKLOAD = "workload"  # index of Rollouts: namespace/name of the Deployment
 _SERVICE = "service"  # index of Rollouts and EndpointSlices: namespace/name of the Service
 _INGRESS = "ingress"  # index of Rollouts: namespace/name of the Ingress
 _PINNED_BY = "pinned-by"  # index of Services: namespace/name of the Rollout
+_ROUTE = "route"  # index of Rollouts: apiVersion/kind/namespace/name of an object that routes for them
+_ROUTE_KIND = "route-kind"  # index of Rollouts: apiVersion/kind of such an object
+
+Listener = Callable[[Iterable[Key]], None]
+"""Hears which Rollouts' next move may have changed."""
 
 
 class World:
@@ -26,7 +39,14 @@ class World:
 
     def __init__(self) -> None:
         self.rollouts: Cache[JsonObject] = Cache(
-            ROLLOUTS, indexers={_WORKLOAD: _workloads, _SERVICE: _services, _INGRESS: _ingresses}
+            ROLLOUTS,
+            indexers={
+                _WORKLOAD: _workloads,
+                _SERVICE: _services,
+                _INGRESS: _ingresses,
+                _ROUTE: _routes,
+                _ROUTE_KIND: _route_kinds,
+            },
         )
         self.deployments: Cache[JsonObject] = Cache(DEPLOYMENTS, indexers={_OWNER: _owners})
         self.replica_sets: Cache[JsonObject] = Cache(
@@ -42,10 +62,11 @@ class World:
             decode=keep(ENDPOINT_SLICES, _ENDPOINT_SLICE),
             indexers={_SERVICE: _sliced_services},
         )
+        self.kinds = Kinds()
 
     @property
     def caches(self) -> Mapping[str, Cache[JsonObject]]:
-        """Every cache, by the kind it holds."""
+        """The caches that are there all the time, by the kind they hold."""
         caches = (
             self.rollouts,
             self.deployments,
@@ -59,8 +80,63 @@ class World:
 
     @property
     def synced(self) -> bool:
-        """Whether everything has been seen once."""
+        """Whether everything has been seen once; a kind that may not exist is never waited for."""
         return all(cache.synced for cache in self.caches.values())
+
+    @property
+    def kinds_asked_for(self) -> frozenset[RouteKind]:
+        """The kinds, of those that may not exist, that Rollouts refer to."""
+        return frozenset(RouteKind(*text.rsplit("/", 1)) for text in self.rollouts.index_values(_ROUTE_KIND))
+
+    def cache_of(self, kind: str, api_version: str = "") -> Cache[JsonObject]:
+        """Give the cache of a kind; raises NotFound for one that went away since it was observed."""
+        if not api_version:
+            return self.caches[kind]
+        found = self.kinds.caches.get(RouteKind(api_version, kind))
+        if found is None:
+            raise NotFound(f"{kind} ({api_version}) is not watched any more")
+        return found
+
+    def subscribe(self, listener: Listener) -> None:
+        """Have a listener called after each change of anything, of whatever kind, now or later."""
+        for kind, cache in self.caches.items():
+            cache.subscribe(partial(self._changed, listener, partial(self.rollouts_near, kind)))
+        self.kinds.subscribe(
+            partial(self._changed, listener, self.rollouts_routed_by),
+            lambda kind: listener(self._referring(_ROUTE_KIND, "/".join(kind))),
+        )
+
+    def _changed(
+        self,
+        listener: Listener,
+        near: Callable[[JsonObject], Iterable[Key]],
+        key: Key,
+        old: JsonObject | None,
+        new: JsonObject | None,
+    ) -> None:
+        del key
+        for value in (old, new):
+            if value is not None:
+                listener(near(value))
+
+    def observe(self, rollout: JsonObject, now: datetime) -> Snapshot:
+        """Take the snapshot of everything around a Rollout."""
+        unseen = ((kind, self.kinds.unseen(kind)) for kind in {each.of_kind for each in route_refs(rollout)})
+        return observe(
+            rollout,
+            self.around(rollout),
+            now,
+            self.routes_around(rollout),
+            {kind: why for kind, why in unseen if why is not None},
+        )
+
+    def routes_around(self, rollout: JsonObject) -> list[JsonObject]:
+        """Collect the users' own routes: those that a Rollout names, and those that bear its mark."""
+        namespace, name = rollout["metadata"]["namespace"], rollout["metadata"]["name"]
+        named = (self.kinds.get(ref.of_kind, namespace, ref.name) for ref in route_refs(rollout))
+        found = [*(each for each in named if each is not None), *self.kinds.marked_by(Key(namespace, name))]
+        # One object can be seen at several versions of its API: the version that is asked for comes first.
+        return list({each["metadata"]["uid"]: each for each in reversed(found)}.values())
 
     def around(self, rollout: JsonObject) -> list[JsonObject]:
         """Collect the objects that matter to a Rollout."""
@@ -126,6 +202,13 @@ class World:
                     yield from self._referring(_SERVICE, service)
             case _:  # ReplicaSets and Pods are near by their owner alone
                 pass
+
+    def rollouts_routed_by(self, value: JsonObject) -> Iterator[Key]:
+        """Give the Rollouts whose next move may depend on a user's own route."""
+        metadata = value["metadata"]
+        path = f"{value['apiVersion']}/{value['kind']}/{metadata.get('namespace', '')}/{metadata['name']}"
+        yield from self._referring(_ROUTE, path)
+        yield from (_key(marker) for marker in marked_by(value))
 
     def _deployments(self, rollout: JsonObject, namespace: str, uid: str) -> dict[str, JsonObject]:
         found = self._named(self.deployments, namespace, _workload_names(rollout))
@@ -225,6 +308,25 @@ def _services(rollout: JsonObject) -> Iterable[str]:
 
 def _ingresses(rollout: JsonObject) -> Iterable[str]:
     return [f"{rollout['metadata']['namespace']}/{name}" for name in _with_canary(_ingress_names(rollout))]
+
+
+def _routes(rollout: JsonObject) -> Iterable[str]:
+    namespace = rollout["metadata"]["namespace"]
+    return [f"{'/'.join(ref.of_kind)}/{namespace}/{ref.name}" for ref in route_refs(rollout)]
+
+
+def _route_kinds(rollout: JsonObject) -> Iterable[str]:
+    return ["/".join(ref.of_kind) for ref in route_refs(rollout)]
+
+
+def route_refs(rollout: JsonObject) -> list[RouteRef]:
+    """Name the objects, of kinds that may not exist, that route for a Rollout."""
+    gateways = _texts(_at(each, "gateway", "httpRouteName") for each in _routings(rollout))
+    listed = [_at(each, "customNetworkRefs") for each in _routings(rollout)]
+    custom = [ref for refs in listed if isinstance(refs, list) for ref in refs]
+    fields = [[_at(ref, key) for key in ("apiVersion", "kind", "name")] for ref in custom]
+    named = [RouteRef(*_texts(each)) for each in fields if len(_texts(each)) == len(each) and all(each)]
+    return [RouteRef(*HTTP_ROUTE, name) for name in gateways if name] + named
 
 
 def _sliced_services(value: JsonObject) -> Iterable[str]:

@@ -19,6 +19,8 @@ class Target:
     name: str
     uid: str
     resource_version: str
+    api_version: str = ""
+    """Only of kinds that not every cluster has (see ``rollout.route_kinds``)."""
 
 
 @dataclass(frozen=True)

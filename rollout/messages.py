@@ -4,8 +4,11 @@ The strings of the rollout's MESSAGE column are those that existing tools and ha
 (contract, 1.4), with the two end states of the reference walkthrough.
 """
 
+from collections.abc import Iterable
+
 from rollout import names
 from rollout.actions import Event
+from rollout.route_kinds import RouteKind
 
 WORKLOAD_NOT_FOUND = "Workload Not Found"
 HEALTHY = "rollout is healthy"
@@ -100,6 +103,37 @@ def ingress_unrelated(ingress: str, service: str) -> str:
 def route_unsupported(service: str) -> str:
     """Say: a kind of route that cannot be moved yet."""
     return f"trafficRoutings of Service {service}: only ingress is supported yet"
+
+
+def kind_not_read_yet(kind: RouteKind) -> str:
+    """Say: the first list of a kind is still under way."""
+    return f"waits until every {kind} has been read"
+
+
+def kind_unknown(kind: RouteKind, versions: Iterable[str]) -> str:
+    """Say: the API server does not serve a kind that a Rollout refers to."""
+    if known := ", ".join(versions):
+        return f"{kind} is served at {known} only: name that version in trafficRoutings[]"
+    return f"{kind} is not known to the API server: install its CRD, or correct trafficRoutings[]"
+
+
+def kind_not_namespaced(kind: RouteKind) -> str:
+    """Say: a kind whose objects belong to no namespace."""
+    return f"{kind} is cluster-scoped: trafficRoutings[] can name objects of the Rollout's namespace only"
+
+
+def kind_forbidden(kind: RouteKind, plural: str) -> str:
+    """Say: we may not read a kind that a Rollout refers to."""
+    group = kind.api_version.rpartition("/")[0]
+    return (
+        f"{kind} may not be listed and watched: add apiGroups [{group}], resources [{plural}] to the chart's "
+        "customNetworkResources"
+    )
+
+
+def kind_unreadable(kind: RouteKind, error: str) -> str:
+    """Say: the API server fails to tell about a kind."""
+    return f"{kind} cannot be read: {error}"
 
 
 def not_ours(kind: str, name: str) -> str:

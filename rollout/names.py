@@ -38,6 +38,8 @@ PIN = "sluice.dev/pin"
 """On the stable Service: the pod-template-hash its selector is held to during a release."""
 PINNED_BY = "sluice.dev/pinned-by"
 """On the stable Service: the Rollout that pinned it."""
+ROUTED_BY = "sluice.dev/routed-by"
+"""On a user's own route: the Rollout that changes it for the time of a release, and gives it back after."""
 CHANGED_AT = "sluice.dev/changed-at"
 """On a route or Service: when we last changed where it sends traffic (RFC 3339, UTC)."""
 

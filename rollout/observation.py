@@ -6,6 +6,7 @@ optional ones are given the defaults that Kubernetes documents.
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from math import ceil, floor
 from typing import Any
@@ -15,7 +16,17 @@ from rollout.actions import Target
 from rollout.approval import Stamp, parse_stamp
 from rollout.parsing import parse
 from rollout.revision import template_digest
-from rollout.snapshot import Deployment, Gate, Ingress, ReplicaSet, RolloutObject, Service, Snapshot
+from rollout.route_kinds import RouteKind, RouteRef, Unseen
+from rollout.snapshot import (
+    Deployment,
+    Gate,
+    Ingress,
+    ReplicaSet,
+    RolloutObject,
+    RouteObject,
+    Service,
+    Snapshot,
+)
 from rollout.status import read_status
 from rollout.wire import JsonObject
 
@@ -28,11 +39,14 @@ def observe(
     rollout: JsonObject,
     objects: Iterable[JsonObject],
     now: datetime,
+    routed: Iterable[JsonObject] = (),
+    unseen: Mapping[RouteKind, Unseen] | None = None,
 ) -> Snapshot:
     """Build the snapshot of one Rollout from the objects around it.
 
     ``objects`` are Deployments, ReplicaSets, Pods in trouble, Services, Ingresses and EndpointSlices of the
-    Rollout's namespace; more than needed does no harm.
+    Rollout's namespace; more than needed does no harm. ``routed`` are objects of other kinds, which may be
+    called the same.
     """
     by_kind: dict[str, list[JsonObject]] = {}
     for each in objects:
@@ -57,6 +71,8 @@ def observe(
         },
         troubles=read_troubles(by_kind.get("Pod", ())),
         ready_pods=read_ready_pods(by_kind.get("EndpointSlice", ())),
+        route_objects={_route_ref(each): read_route_object(each) for each in routed},
+        unseen=unseen or {},
     )
 
 
@@ -175,6 +191,22 @@ def read_ingress(value: JsonObject, rollout_uid: str) -> Ingress:
         deleting="deletionTimestamp" in metadata,
         manifest=value,
     )
+
+
+def read_route_object(value: JsonObject) -> RouteObject:
+    """Read a user's own route, of whatever kind."""
+    metadata = value["metadata"]
+    target = _target(value["kind"], metadata)
+    return RouteObject(
+        target=replace(target, api_version=value["apiVersion"]),
+        deleting="deletionTimestamp" in metadata,
+        routed_by=_annotations(metadata).get(names.ROUTED_BY),
+        manifest=value,
+    )
+
+
+def _route_ref(value: JsonObject) -> RouteRef:
+    return RouteRef(value["apiVersion"], value["kind"], value["metadata"]["name"])
 
 
 def read_ready_pods(slices: Iterable[JsonObject]) -> dict[str, frozenset[str]]:

@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from rollout import names
 from rollout.fields import Field, percentage
 from rollout.problems import Problem
+from rollout.route_kinds import RouteRef
 from rollout.spec import (
     DEFAULT_GRACE_SECONDS,
     DEFAULT_INGRESS_CLASS,
     Amount,
-    CustomRef,
     HeaderMatch,
     HeaderModifier,
     Match,
@@ -251,9 +251,9 @@ def _http_route(field: Field) -> str | None:
     return name
 
 
-def _custom(field: Field) -> CustomRef:
+def _custom(field: Field) -> RouteRef:
     field.is_object()
-    ref = CustomRef(
+    ref = RouteRef(
         field.child("apiVersion").text(), field.child("kind").text(), field.child("name").object_name()
     )
     if not (ref.api_version and ref.kind and ref.name):

@@ -4,12 +4,13 @@ Values only. How they are read from Kubernetes JSON is in ``rollout.observation`
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from rollout.actions import Target
 from rollout.approval import Stamp
 from rollout.problems import Problem
+from rollout.route_kinds import RouteKind, RouteRef, Unseen
 from rollout.spec import RolloutSpec
 from rollout.status import Status
 from rollout.wire import JsonObject
@@ -107,6 +108,17 @@ class Ingress:
 
 
 @dataclass(frozen=True)
+class RouteObject:
+    """A user's own object that routes: an HTTPRoute, or one of a kind that a customNetworkRef names."""
+
+    target: Target
+    deleting: bool
+    routed_by: str | None
+    """The Rollout that has changed it and owes it to its owner as it was."""
+    manifest: JsonObject
+
+
+@dataclass(frozen=True)
 class Snapshot:
     """The observed world around one Rollout at one moment."""
 
@@ -125,3 +137,7 @@ class Snapshot:
     """ReplicaSet uid to what keeps one of its pods from running."""
     ready_pods: Mapping[str, frozenset[str]]
     """Service name to the names of the pods that its EndpointSlices show ready."""
+    route_objects: Mapping[RouteRef, RouteObject] = field(default_factory=dict)
+    """The users' own objects that the Rollout names, and those that bear its mark though it does not."""
+    unseen: Mapping[RouteKind, Unseen] = field(default_factory=dict)
+    """Kinds that the Rollout names and of which no object can be seen: nothing is known about these."""

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
+from rollout.route_kinds import RouteRef
+
 DEFAULT_GRACE_SECONDS = 3  # what the API has always meant by a missing gracePeriodSeconds
 DEFAULT_INGRESS_CLASS = "nginx"  # what the API has always meant by a missing classType
 
@@ -135,15 +137,6 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class CustomRef:
-    """An object of another API that routes traffic."""
-
-    api_version: str
-    kind: str
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
 class TrafficRoutingRef:
     """One Service and what routes to it."""
 
@@ -153,7 +146,8 @@ class TrafficRoutingRef:
     ingress_name: str | None = None
     ingress_class: str = DEFAULT_INGRESS_CLASS
     http_route: str | None = None
-    custom: tuple[CustomRef, ...] = ()
+    custom: tuple[RouteRef, ...] = ()
+    """Objects of other APIs that route traffic."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,10 @@ import msgspec
 import pytest
 
 from kube.cache import Cache
+from kube.resources import HTTP_ROUTES, Resource
 from kube.wire import JsonObject, Key
 from reconciler.world import World
+from rollout.route_kinds import HTTP_ROUTE, RouteKind
 
 NAMESPACE = "shop"
 ROLLOUT_UID = "uid-rollout"
@@ -133,3 +135,66 @@ def test_a_rollout_that_says_nothing_readable_is_still_cached(spec: object) -> N
     put(world.rollouts, obj("Rollout", "odd", spec=spec))
 
     assert world.around(obj("Rollout", "odd", spec=spec)) == []
+
+
+def test_route_of_a_kind_called_like_one_of_kubernetes_is_not_taken_for_it(world: World) -> None:
+    """Two API groups may call different things a Service."""
+    kind = RouteKind("serving.example.com/v1", "Service")
+    cache = world.kinds.open(kind, Resource("serving.example.com", "v1", "services", "Service"))
+    put(cache, obj("Service", "web", metadata={"uid": "theirs"}))
+    ref = {"apiVersion": kind.api_version, "kind": kind.kind, "name": "web"}
+    canary = {"trafficRoutings": [{"service": "web", "customNetworkRefs": [ref]}]}
+    value = obj("Rollout", "web", spec={"strategy": {"canary": canary}}, metadata={"uid": ROLLOUT_UID})
+    put(world.rollouts, value)
+
+    around = world.around(value)
+    routes = world.routes_around(value)
+
+    assert "theirs" not in {each["metadata"]["uid"] for each in around}
+    assert [each["metadata"]["uid"] for each in routes] == ["theirs"]
+    assert list(world.rollouts_routed_by(routes[0])) == [Key(NAMESPACE, "web")]
+
+
+def test_http_route_is_found_by_the_field_that_names_it(world: World) -> None:
+    """A Rollout with a gateway asks for the one kind of the Gateway API."""
+    cache = world.kinds.open(HTTP_ROUTE, HTTP_ROUTES)
+    put(cache, obj("HTTPRoute", "front"))
+    canary = {"trafficRoutings": [{"service": "web", "gateway": {"httpRouteName": "front"}}]}
+    value = obj("Rollout", "web", spec={"strategy": {"canary": canary}}, metadata={"uid": ROLLOUT_UID})
+    put(world.rollouts, value)
+
+    assert world.kinds_asked_for == {HTTP_ROUTE}
+    assert [each["metadata"]["name"] for each in world.routes_around(value)] == ["front"]
+
+
+def test_object_that_bears_the_mark_is_found_though_it_is_not_named(world: World) -> None:
+    """Whatever a Rollout changed it gives back, also after it was pointed elsewhere."""
+    cache = world.kinds.open(HTTP_ROUTE, HTTP_ROUTES)
+    put(cache, obj("HTTPRoute", "old", metadata={"annotations": {"sluice.dev/routed-by": "web"}}))
+    put(cache, obj("HTTPRoute", "other", metadata={"annotations": {"sluice.dev/routed-by": "shop"}}))
+
+    found = world.routes_around(rollout())
+
+    assert [each["metadata"]["name"] for each in found] == ["old"]
+    assert list(world.rollouts_routed_by(found[0])) == [Key(NAMESPACE, "web")]
+
+
+@pytest.mark.parametrize(
+    "refs",
+    [
+        None,
+        7,
+        [7],
+        [{}],
+        [{"apiVersion": "a/v1", "kind": "B"}],
+        [{"apiVersion": 1, "kind": "B", "name": "c"}],
+    ],
+)
+def test_reference_that_says_nothing_readable_asks_for_nothing(refs: object) -> None:
+    """A malformed reference is said by the parser, and costs no watch."""
+    world = World()
+    canary = {"trafficRoutings": [{"customNetworkRefs": refs, "gateway": {"httpRouteName": ""}}]}
+
+    put(world.rollouts, obj("Rollout", "odd", spec={"strategy": {"canary": canary}}))
+
+    assert world.kinds_asked_for == frozenset()

@@ -8,9 +8,9 @@ from hypothesis import event, given, settings
 from rollout import names
 from rollout.parsing import parse
 from rollout.problems import Problem, ProblemKind
+from rollout.route_kinds import RouteRef
 from rollout.spec import (
     Amount,
-    CustomRef,
     HeaderMatch,
     HeaderModifier,
     Match,
@@ -129,7 +129,7 @@ def test_every_field_is_read() -> None:
         routings=(
             TrafficRoutingRef("a", 0, "b", "mse"),
             TrafficRoutingRef(
-                "c", http_route="d", custom=(CustomRef("networking.istio.io/v1", "VirtualService", "mesh"),)
+                "c", http_route="d", custom=(RouteRef("networking.istio.io/v1", "VirtualService", "mesh"),)
             ),
         ),
         disabled=True,

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from rollout.parsing import parse
+from rollout.route_kinds import RouteRef
 from rollout.spec import (
     Amount,
-    CustomRef,
     HeaderMatch,
     HeaderModifier,
     Match,
@@ -60,7 +60,7 @@ def test_canary_by_ingress_is_supported() -> None:
         (
             {
                 "routings": (
-                    TrafficRoutingRef("web", ingress_name="web", custom=(CustomRef("a/v1", "B", "c"),)),
+                    TrafficRoutingRef("web", ingress_name="web", custom=(RouteRef("a/v1", "B", "c"),)),
                 )
             },
             "trafficRoutings with customNetworkRefs is not supported yet: route by ingress",
