@@ -21,6 +21,8 @@ _TRACKER_PREFIXES = (
     "meta.helm.sh/",
     "kubectl.kubernetes.io/",
     "deployment.kubernetes.io/",
+    "objectset.rio.cattle.io/",
+    "field.cattle.io/",
     "rollouts.kruise.io/",
     "sluice.dev/",
 )
@@ -74,6 +76,13 @@ def owner_reference(rollout: str, uid: str) -> dict[str, Any]:
         "controller": True,
         "blockOwnerDeletion": True,
     }
+
+
+def owning_rollout(manifest: JsonObject) -> str | None:
+    """Name the Rollout that owns an object, if one does."""
+    references = manifest["metadata"].get("ownerReferences") or ()
+    owners = (each for each in references if each.get("controller") and each.get("kind") == "Rollout")
+    return next((str(each["name"]) for each in owners), None)
 
 
 def canary_deployment(

@@ -95,8 +95,13 @@ def ingress_missing(name: str) -> str:
     )
 
 
-def ingress_unrelated(ingress: str, service: str) -> str:
+def ingress_unrelated(ingress: str, service: str, *, by_default: bool) -> str:
     """Say: the Ingress has no path that leads to the stable Service."""
+    if by_default:
+        return (
+            f"Ingress {ingress} routes to Service {service} by its defaultBackend alone, of which a canary "
+            "cannot get a share: add a rule with a path"
+        )
     return f"Ingress {ingress} has no path with backend Service {service}: correct either"
 
 
@@ -136,9 +141,19 @@ def kind_unreadable(kind: RouteKind, error: str) -> str:
     return f"{kind} cannot be read: {error}"
 
 
-def not_ours(kind: str, name: str) -> str:
-    """Say: an object of the canary's name exists and is somebody else's."""
+def not_ours(kind: str, name: str, rollout: str | None = None) -> str:
+    """Say: an object of the canary's name exists and is somebody else's, perhaps another Rollout's."""
+    if rollout:
+        return f"{kind} {name} belongs to Rollout {rollout}: waits for its release to end"
     return f"{kind} {name} exists and is not owned by this Rollout: rename or delete it to go on"
+
+
+def patch_unselected(deployment: str) -> str:
+    """Say: the canary's pods would not belong to the Deployment that is to run them."""
+    return (
+        f"patchPodTemplateMetadata.labels changes a label by which Deployment {deployment} selects its pods: "
+        "leave that label out"
+    )
 
 
 def service_unsuitable(name: str, reason: str) -> str:

@@ -43,6 +43,9 @@ ROUTED_BY = "sluice.dev/routed-by"
 CHANGED_AT = "sluice.dev/changed-at"
 """On a route or Service: when we last changed where it sends traffic (RFC 3339, UTC)."""
 
+COPIED = "sluice.dev/copied"
+"""On a canary Ingress: JSON of the labels and annotations that it has through us, by name."""
+
 POD_TEMPLATE_HASH = "pod-template-hash"
 CANARY_SUFFIX = "-canary"
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from rollout.spec import RolloutSpec, Style, TrafficRoutingRef
+from rollout.traffic.ingress_classes import CLASSES, Limit, limits
 
 _EXTRA_WORKLOAD = "set spec.strategy.canary.enableExtraWorkloadForCanary: true for a canary release"
 _INGRESS = "route by ingress"
@@ -24,9 +25,9 @@ class Feature(Enum):
     CUSTOM_NETWORK = "trafficRoutings with customNetworkRefs"
     TRAFFIC_ROUTING = "trafficRoutingRef"
     NO_CANARY_SERVICE = "disableGenerateCanaryService"
-    SHARED_INGRESS = "one Ingress in two trafficRoutings"
-    RICH_MATCH = "a match other than by one header or cookie"
-    HEADER_MODIFIER = "requestHeaderModifier"
+    INGRESS_CLASS = "this classType of ingress"
+    MIXED_CLASSES = "one Ingress with several classTypes"
+    CLASS_LIMIT = "what a classType of ingress cannot say"
 
 
 EXISTING = frozenset({Feature.CANARY})
@@ -43,9 +44,8 @@ _HINTS = {
     Feature.GATEWAY: _INGRESS,
     Feature.CUSTOM_NETWORK: _INGRESS,
     Feature.TRAFFIC_ROUTING: "write the routing into trafficRoutings",
-    Feature.SHARED_INGRESS: "use an Ingress for each Service",
-    Feature.RICH_MATCH: "give each of steps[].matches exactly one header, and no path or query parameter",
-    Feature.HEADER_MODIFIER: "leave it out: an Ingress cannot change headers for the canary alone",
+    Feature.INGRESS_CLASS: f"use one of {', '.join(CLASSES)}",
+    Feature.MIXED_CLASSES: "one canary Ingress stands for all its trafficRoutings: give them one classType",
     Feature.NO_CANARY_SERVICE: "leave it out: a Service for the canary is made and removed by each release",
 }
 
@@ -57,14 +57,26 @@ class Missing:
     feature: Feature
     routing: int | None = None
     """Index of the entry of trafficRoutings that asks for it."""
+    step: int | None = None
+    """Index of the step that asks for it."""
+    classtype: str = ""
+    """The class of the Ingress that cannot do it."""
+    limit: Limit | None = None
+    """What of the step goes beyond that class."""
 
     @property
     def hint(self) -> str:
         """What to do instead."""
-        return _HINTS[self.feature]
+        return self.limit.hint if self.limit else _HINTS[self.feature]
+
+    def why(self, name: str) -> str:
+        """Say what is missing, by the name that the reader's API version has for the feature."""
+        if self.limit:
+            return f"classType {self.classtype} cannot {self.limit.what}"
+        return f"{f'classType {self.classtype}' if self.classtype else name} is not supported yet"
 
     def __str__(self) -> str:
-        return f"{self.feature.value} is not supported yet: {self.hint}"
+        return f"{self.why(self.feature.value)}: {self.hint}"
 
 
 def missing(spec: RolloutSpec, existing: frozenset[Feature] = EXISTING) -> Iterator[Missing]:
@@ -91,24 +103,12 @@ def _asked_for(spec: RolloutSpec) -> Iterator[Missing]:
     yield Missing(_STYLES[spec.style])
     for index, routing in enumerate(spec.routings):
         yield from (Missing(feature, index) for feature in _of_routing(routing))
+        if routing.ingress_name:
+            yield from _of_ingress(spec, index, routing)
     if spec.traffic_routing_ref is not None:
         yield Missing(Feature.TRAFFIC_ROUTING)
     if spec.disable_generate_canary_service:
         yield Missing(Feature.NO_CANARY_SERVICE)
-    if spec.routings:
-        yield from _of_steps(spec)
-
-
-def _of_steps(spec: RolloutSpec) -> Iterator[Missing]:
-    """Find what the annotations of one canary Ingress cannot say."""
-    ingresses = [each.ingress_name for each in spec.routings if each.ingress_name]
-    if len(set(ingresses)) < len(ingresses):
-        yield Missing(Feature.SHARED_INGRESS)
-    matches = [match for step in spec.steps for match in step.matches]
-    if any(each.path or each.query or len(each.headers) != 1 for each in matches):
-        yield Missing(Feature.RICH_MATCH)
-    if any(step.request_header_modifier for step in spec.steps):
-        yield Missing(Feature.HEADER_MODIFIER)
 
 
 def _of_routing(routing: TrafficRoutingRef) -> Iterator[Feature]:
@@ -116,3 +116,16 @@ def _of_routing(routing: TrafficRoutingRef) -> Iterator[Feature]:
         yield Feature.GATEWAY
     if routing.custom:
         yield Feature.CUSTOM_NETWORK
+
+
+def _of_ingress(spec: RolloutSpec, index: int, routing: TrafficRoutingRef) -> Iterator[Missing]:
+    """Find what the annotations of one canary Ingress cannot say."""
+    classtype, before = routing.ingress_class, spec.routings[:index]
+    if classtype not in CLASSES:
+        yield Missing(Feature.INGRESS_CLASS, index, classtype=classtype)
+        return
+    if any(each.ingress_name == routing.ingress_name and each.ingress_class != classtype for each in before):
+        yield Missing(Feature.MIXED_CLASSES, index)
+    for number, step in enumerate(spec.steps):
+        for limit in limits(classtype, step):
+            yield Missing(Feature.CLASS_LIMIT, index, number, classtype, limit)

@@ -121,19 +121,17 @@ def _missing(obj: JsonObject, spec: RolloutSpec, rules: Rules) -> Iterator[Probl
         names_of, hints = (_ALPHA_NAMES, _ALPHA_HINTS) if _is_alpha(obj) else (_NAMES, {})
         name = names_of.get(found.feature) or _NAMES.get(found.feature, found.feature.value)
         hint = hints.get(found.feature, found.hint)
-        yield Problem(path, shown, f"{name} is not supported yet", hint[:1].upper() + hint[1:])
+        yield Problem(path, shown, found.why(name), hint[:1].upper() + hint[1:])
 
 
 def _place(obj: JsonObject, spec: RolloutSpec, found: Missing) -> tuple[str, Any]:
     """Name the field that asks for a feature, and what it says."""
     plan = _plan_path(spec)
+    if found.limit:
+        return f"{plan}.Steps[{found.step}].{found.limit.field}", found.classtype
     if found.routing is not None:
         path, routing = list(_placed(spec))[found.routing]
-        if found.feature is Feature.GATEWAY:
-            return f"{path}.Gateway", routing.http_route
-        return f"{path}.CustomNetworkRefs", [
-            f"{ref.api_version} {ref.kind} {ref.name}" for ref in routing.custom
-        ]
+        return _place_of_routing(path, routing, found.feature)
     match found.feature:
         case Feature.PARTITION if _is_alpha(obj):
             return "RollingStyle", "partition"
@@ -143,6 +141,17 @@ def _place(obj: JsonObject, spec: RolloutSpec, found: Missing) -> tuple[str, Any
             return f"{plan}.DisableGenerateCanaryService", True
         case _:
             return plan, None
+
+
+def _place_of_routing(path: str, routing: TrafficRoutingRef, feature: Feature) -> tuple[str, Any]:
+    match feature:
+        case Feature.GATEWAY:
+            return f"{path}.Gateway", routing.http_route
+        case Feature.CUSTOM_NETWORK:
+            refs = [f"{ref.api_version} {ref.kind} {ref.name}" for ref in routing.custom]
+            return f"{path}.CustomNetworkRefs", refs
+        case _:
+            return f"{path}.Ingress", routing.ingress_class
 
 
 def _steps(obj: JsonObject, spec: RolloutSpec, rules: Rules) -> Iterator[Problem]:

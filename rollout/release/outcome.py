@@ -39,15 +39,20 @@ def first_unfinished(tasks: Iterable[Task]) -> Outcome:
 
 
 def together(outcomes: Iterable[Outcome]) -> Outcome:
-    """Join tasks that do not depend on each other: all their actions, the first one's reason."""
+    """Join tasks that do not depend on each other: all their actions, the first one's reason.
+
+    Two traffic routings may stand for one object; what both ask for is done once.
+    """
     doing = [each for each in outcomes if each is not None]
     if not doing:
         return DONE
     untils = [each.until for each in doing if each.until]
     leading = next((each for each in doing if each.blocked), doing[0])
+    actions = [action for each in doing for action in each.actions]
+    once = tuple(action for index, action in enumerate(actions) if action not in actions[:index])
     return Doing(
         waits_for=leading.waits_for,
-        actions=tuple(action for each in doing for action in each.actions),
+        actions=once,
         until=min(untils) if untils else None,
         blocked=leading.blocked,
         trouble=leading.trouble,

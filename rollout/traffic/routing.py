@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from rollout.spec import Match
+from rollout.spec import HeaderModifier, Match
 
 
 @dataclass(frozen=True)
@@ -11,6 +11,8 @@ class Routing:
 
     weight: int = 0
     matches: tuple[Match, ...] = ()
+    modifier: HeaderModifier | None = None
+    """What is done to the headers of the requests that go to the canary."""
 
     @property
     def reaches_canary(self) -> bool:

@@ -25,7 +25,7 @@ def routes_of(facts: Facts, ref: TrafficRoutingRef) -> tuple[Route, ...]:
 
 def wanted(step: Step) -> Routing:
     """Say where a step sends requests; a step without traffic sends the canary none."""
-    return Routing(weight=step.weight or 0, matches=step.matches)
+    return Routing(step.weight or 0, step.matches, step.request_header_modifier)
 
 
 def suitable(facts: Facts, ref: TrafficRoutingRef) -> Outcome:

@@ -1,9 +1,11 @@
 """The canary Ingress beside the user's: created for a release, deleted after it."""
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rollout import messages, names
+from rollout import manifests, messages, names
 from rollout.actions import Create, Patch
 from rollout.release.facts import Facts, guarded
 from rollout.release.outcome import DONE, Doing, Outcome
@@ -14,10 +16,16 @@ from rollout.traffic import nginx
 from rollout.traffic.routing import ALL_STABLE, Routing
 from rollout.wire import JsonObject
 
+_FIELDS = ("labels", "annotations")
+
 
 @dataclass(frozen=True)
 class IngressRoute:
-    """An Ingress of the annotation family (see ``rollout.traffic.nginx``)."""
+    """An Ingress of the annotation family (see ``rollout.traffic.nginx``).
+
+    One canary Ingress stands for all traffic routings that name the same Ingress: whichever of them looks
+    at it sees and says the same.
+    """
 
     facts: Facts
     ref: TrafficRoutingRef
@@ -30,9 +38,12 @@ class IngressRoute:
         if stable is None or stable.deleting:
             return messages.ingress_missing(self.name)
         if not nginx.routes_to(stable.manifest, self.ref.service):
-            return messages.ingress_unrelated(self.name, self.ref.service)
+            by_default = nginx.falls_back_to(stable.manifest, self.ref.service)
+            return messages.ingress_unrelated(self.name, self.ref.service, by_default=by_default)
         found = self.facts.snapshot.ingresses.get(self._canary_name)
-        return None if found is None or found.owned else messages.not_ours("Ingress", self._canary_name)
+        if found is None or found.owned:
+            return None
+        return messages.not_ours("Ingress", self._canary_name, manifests.owning_rollout(found.manifest))
 
     @property
     def carries(self) -> bool:
@@ -75,7 +86,7 @@ class IngressRoute:
         return Doing(f"creates Ingress {self._canary_name}", (create,))
 
     def say(self, routing: Routing) -> Outcome:
-        """Make the canary Ingress what the stable one and the routing say; foreign annotations stay."""
+        """Make the canary Ingress what the stable one and the routing say; what others added stays."""
         canary, wanted = self._canary, self._render(routing)
         if canary is None:
             return DONE
@@ -108,6 +119,12 @@ class IngressRoute:
         return self.name + names.CANARY_SUFFIX
 
     @property
+    def _backends(self) -> dict[str, str]:
+        """Give the canary Service of every Service that is routed by this Ingress."""
+        others = (each.service for each in self.facts.spec.routings if each.ingress_name == self.name)
+        return {service: service + names.CANARY_SUFFIX for service in (self.ref.service, *others)}
+
+    @property
     def _stable(self) -> Ingress | None:
         return self.facts.snapshot.ingresses.get(self.name)
 
@@ -128,9 +145,9 @@ class IngressRoute:
 
     def _render(self, routing: Routing) -> dict[str, Any]:
         stable = self.facts.snapshot.ingresses[self.name]
-        service, classtype = self.ref.service, self.ref.ingress_class
-        manifest = nginx.render(stable.manifest, service, service + names.CANARY_SUFFIX, classtype, routing)
+        manifest = nginx.render(stable.manifest, self._backends, self.ref.ingress_class, routing)
         metadata = manifest["metadata"]
+        metadata["annotations"][names.COPIED] = _copied(metadata)
         # As on the stable Service: what was planned for an earlier release must not fit this one.
         metadata["annotations"][names.RELEASE] = self.facts.release
         metadata["annotations"][names.CHANGED_AT] = self._now
@@ -138,24 +155,43 @@ class IngressRoute:
         return manifest
 
 
+def _copied(metadata: JsonObject) -> str:
+    """Say which labels and annotations a canary Ingress has through us: what others add is theirs."""
+    return json.dumps({field: sorted(metadata.get(field) or {}) for field in _FIELDS}, separators=(",", ":"))
+
+
+def _left_over(live: JsonObject, wanted: JsonObject, field: str) -> dict[str, None]:
+    """Find what was copied from the stable Ingress once, and is not there any more."""
+    try:
+        copied = json.loads(live["metadata"]["annotations"][names.COPIED])[field]
+        keys = {str(each) for each in copied}
+    except (KeyError, ValueError, TypeError, RecursionError):
+        return {}  # somebody else's hand is in it: what cannot be told apart stays
+    has, wants = (each["metadata"].get(field) or {} for each in (live, wanted))
+    return {key: None for key in sorted(keys) if key in has and key not in wants}
+
+
+def _changed(live: JsonObject, wanted: JsonObject, field: str) -> dict[str, Any]:
+    has, wants = (each["metadata"].get(field) or {} for each in (live, wanted))
+    changed = {key: value for key, value in wants.items() if has.get(key) != value}
+    return {**_left_over(live, wanted, field), **changed}
+
+
 def _difference(live: JsonObject, wanted: JsonObject, routing_keys: frozenset[str]) -> dict[str, Any] | None:
     """Build the merge patch that makes ``live`` carry ``wanted``; None when it does.
 
     The time stamp goes along only when the routing itself changes: a copied annotation is no reason to wait.
     """
-    has: JsonObject = live["metadata"].get("annotations") or {}
-    wants: JsonObject = wanted["metadata"]["annotations"]
-    annotations: dict[str, Any] = {
-        key: value for key, value in wants.items() if key != names.CHANGED_AT and has.get(key) != value
-    }
+    has: Mapping[str, str] = live["metadata"].get("annotations") or {}
+    stamp = wanted["metadata"]["annotations"][names.CHANGED_AT]
+    metadata = {field: _changed(live, wanted, field) for field in _FIELDS}
+    annotations, spec = metadata["annotations"], nginx.spec_change(live, wanted)
+    wants = wanted["metadata"]["annotations"]
     annotations |= {key: None for key in routing_keys if key in has and key not in wants}
-    spec = {key: wanted["spec"].get(key) for key in ("rules", "tls", "ingressClassName")}
-    changed_spec = {key: value for key, value in spec.items() if live["spec"].get(key) != value}
-    if not annotations and not changed_spec:
+    annotations.pop(names.CHANGED_AT, None)
+    if not any(metadata.values()) and not spec:
         return None
-    if annotations.keys() & routing_keys or "rules" in changed_spec:
-        annotations[names.CHANGED_AT] = wants[names.CHANGED_AT]
-    return {
-        **({"metadata": {"annotations": annotations}} if annotations else {}),
-        **({"spec": changed_spec} if changed_spec else {}),
-    }
+    if annotations.keys() & routing_keys or spec.keys() - {"tls"}:
+        annotations[names.CHANGED_AT] = stamp
+    changed = {field: change for field, change in metadata.items() if change}
+    return {**({"metadata": changed} if changed else {}), **({"spec": spec} if spec else {})}

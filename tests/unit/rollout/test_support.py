@@ -26,6 +26,7 @@ BETA, EUROPE = HeaderMatch("x-beta", "1"), HeaderMatch("x-region", "eu")
 TWO_HEADERS = Step(Amount(1), matches=(Match(headers=(BETA, EUROPE)),))
 BY_PATH = Step(Amount(1), matches=(Match(path=PathMatch("/beta"), headers=(BETA,)),))
 MODIFIED = Step(Amount(1), weight=20, request_header_modifier=HeaderModifier(remove=("x-beta",)))
+INGRESS = TrafficRoutingRef("a", ingress_name="web")
 
 
 def spec() -> RolloutSpec:
@@ -66,17 +67,16 @@ def test_canary_by_ingress_is_supported() -> None:
             "trafficRoutings with customNetworkRefs is not supported yet: route by ingress",
         ),
         (
-            {
-                "routings": (
-                    TrafficRoutingRef("a", ingress_name="web"),
-                    TrafficRoutingRef("b", ingress_name="web"),
-                )
-            },
-            "one Ingress in two trafficRoutings is not supported yet: use an Ingress",
+            {"routings": (INGRESS, replace(INGRESS, service="b", ingress_class="mse"))},
+            "one Ingress with several classTypes is not supported yet: one canary Ingress stands for all",
         ),
-        ({"steps": (TWO_HEADERS,)}, "a match other than by one header or cookie is not supported yet: give"),
-        ({"steps": (BY_PATH,)}, "a match other than by one header or cookie is not supported yet: give"),
-        ({"steps": (MODIFIED,)}, "requestHeaderModifier is not supported yet: leave it out"),
+        (
+            {"routings": (replace(INGRESS, ingress_class="other"),)},
+            "classType other is not supported yet: use one of nginx, higress, mse, aliyun-alb",
+        ),
+        ({"steps": (TWO_HEADERS,)}, "classType nginx cannot match several conditions at once: give each"),
+        ({"steps": (BY_PATH,)}, "classType nginx cannot match a path: leave it out"),
+        ({"steps": (MODIFIED,)}, "classType nginx cannot change headers for the canary alone: leave"),
         (
             {"workload": WorkloadRef("apps/v1", "StatefulSet", "web")},
             "workloadRef of kind StatefulSet in apps/v1 is not supported: only Deployments",
@@ -86,6 +86,20 @@ def test_canary_by_ingress_is_supported() -> None:
 def test_feature_that_does_not_exist_is_named_with_what_to_do(asked: dict[str, Any], named: str) -> None:
     """By the name of its field, so that it is found in the manifest."""
     assert str(unsupported(replace(spec(), **asked))).startswith(named)
+
+
+def test_one_ingress_may_route_to_several_services() -> None:
+    """The paths of one Ingress lead to different Services: one canary Ingress has them all."""
+    shared = replace(spec(), routings=(INGRESS, replace(INGRESS, service="b")))
+
+    assert unsupported(shared) is None
+
+
+def test_routings_without_an_ingress_are_not_bound_to_what_an_ingress_can_say() -> None:
+    """Only a class of Ingress has these limits."""
+    by_gateway = replace(spec(), routings=(TrafficRoutingRef("a", http_route="web"),), steps=(BY_PATH,))
+
+    assert [each.feature for each in missing(by_gateway)] == [Feature.GATEWAY]
 
 
 def test_feature_is_missing_only_where_it_does_not_exist() -> None:
