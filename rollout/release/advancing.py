@@ -172,6 +172,7 @@ def _stages(facts: Facts, step: Step) -> tuple[_Stage, ...]:
                 lambda: holding.hold(facts),
                 lambda: silence_empty(facts),
                 lambda: closing.clear_old(facts),
+                lambda: pods.suitable(facts),
                 each_service(lambda ref: services.suitable(facts, ref)),
                 each(lambda ref: routes.suitable(facts, ref)),
                 lambda: holding.settle(facts),

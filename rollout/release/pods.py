@@ -4,6 +4,7 @@ from rollout import manifests, messages
 from rollout.actions import Create, Delete, Patch
 from rollout.release.facts import Facts, guarded
 from rollout.release.outcome import DONE, Doing, Outcome
+from rollout.selection import selects
 from rollout.snapshot import Deployment, Snapshot
 from rollout.spec import Step
 
@@ -21,6 +22,19 @@ def needed(facts: Facts, step: Step) -> int:
     return max(min(total, 1), total - tolerated)
 
 
+def suitable(facts: Facts) -> Outcome:
+    """Refuse a canary Deployment that cannot be made, before anything else is."""
+    name, patch = facts.canary_name, facts.spec.pod_template_patch
+    if facts.canary is None and name in facts.snapshot.deployments:
+        owner = manifests.owning_rollout(facts.snapshot.deployments[name].manifest)
+        return Doing(messages.not_ours("Deployment", name, owner), blocked=True)
+    spec = facts.workload.manifest["spec"]
+    labels = (spec["template"].get("metadata") or {}).get("labels") or {}
+    if patch.labels and not selects(spec.get("selector") or {}, {**labels, **patch.labels}):
+        return Doing(messages.patch_unselected(facts.workload.target.name), blocked=True)
+    return DONE
+
+
 def grow(facts: Facts, step: Step) -> Outcome:
     """Create the canary Deployment, or raise it to the step's size.
 
@@ -29,8 +43,6 @@ def grow(facts: Facts, step: Step) -> Outcome:
     """
     name, total = facts.canary_name, wanted(facts, step)
     if facts.canary is None:
-        if name in facts.snapshot.deployments:
-            return Doing(messages.not_ours("Deployment", name), blocked=True)
         patch = facts.spec.pod_template_patch
         manifest = manifests.canary_deployment(facts.workload.manifest, facts.release, patch, facts.owner)
         return Doing(

@@ -23,7 +23,8 @@ def suitable(facts: Facts, routing: TrafficRoutingRef) -> Outcome:
         return Doing(messages.service_shared(routing.service, min(strangers)), blocked=True)
     canary = facts.snapshot.services.get(routing.service + names.CANARY_SUFFIX)
     if canary and not canary.owned:
-        return Doing(messages.not_ours("Service", canary.target.name), blocked=True)
+        owner = manifests.owning_rollout(canary.manifest)
+        return Doing(messages.not_ours("Service", canary.target.name, owner), blocked=True)
     return DONE
 
 
@@ -80,21 +81,15 @@ def widen(snapshot: Snapshot, service: Service) -> Outcome:
         change = {"spec": {"selector": {names.POD_TEMPLATE_HASH: None}}}
         patch = Patch(target, guarded(target, change), why="the webhook did not release the pinned selector")
         return Doing(f"widens Service {target.name}", (patch,))
-    if not _same_pods(snapshot, service):
+    beside = snapshot.services.get(target.name + names.CANARY_SUFFIX)
+    # With patched labels the canary's pods may be others than those the stable Service can ever select.
+    if beside is None or not beside.owned or _selector(beside) != _selector(service):
         return DONE
     own = snapshot.ready_pods.get(target.name, frozenset())
-    canary = snapshot.ready_pods.get(target.name + names.CANARY_SUFFIX, frozenset())
+    canary = snapshot.ready_pods.get(beside.target.name, frozenset())
     if canary - own:
         return Doing(messages.waits_for_endpoints(target.name, len(canary)))
     return DONE
-
-
-def _same_pods(snapshot: Snapshot, service: Service) -> bool:
-    """Tell whether a stable Service, widened, selects the canary's pods too (patched labels may differ)."""
-    canary = snapshot.services.get(service.target.name + names.CANARY_SUFFIX)
-    if canary is None:
-        return True
-    return _selector(canary) == _selector(service)
 
 
 def _selector(service: Service) -> JsonObject:
@@ -136,8 +131,10 @@ def moves(facts: Facts, routing: TrafficRoutingRef) -> bool:
 
 
 def canary_ready(facts: Facts, routing: TrafficRoutingRef) -> bool:
-    """Tell whether the canary Service has any ready pod, of whatever revision it selects."""
-    return bool(facts.snapshot.ready_pods.get(routing.service + names.CANARY_SUFFIX))
+    """Tell whether the canary Service is ours and has any ready pod, of whatever revision it selects."""
+    name = routing.service + names.CANARY_SUFFIX
+    service = facts.snapshot.services.get(name)
+    return service is not None and service.owned and bool(facts.snapshot.ready_pods.get(name))
 
 
 def remove_canaries(snapshot: Snapshot) -> Outcome:

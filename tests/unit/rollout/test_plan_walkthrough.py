@@ -180,7 +180,7 @@ def test_foreign_object_of_the_canary_name_is_left_alone(world: World) -> None:
     settle_without_waiting(world)
 
     assert f"Ingress {APP}-canary exists and is not owned" in world.status["message"]
-    assert world.canary_route == created
+    assert world.store.get("Ingress", f"{APP}-canary") == created
 
 
 def test_pause_of_the_strategy_freezes_the_release() -> None:

@@ -186,8 +186,11 @@ def write_is_allowed(
 def _route_write(
     world: World, snapshot: Snapshot, action: Action, old: JsonObject | None, new: JsonObject | None
 ) -> None:
-    name = (old or new or {})["metadata"]["name"]
-    expect("only-canary-route", holds=name == CANARY, text=f"{action} writes the user's own Ingress")
+    expect(
+        "only-canary-route",
+        holds=bool(owner_of(old or new or {})),
+        text=f"{action} writes the user's own Ingress",
+    )
     before, after = weight_of(old), weight_of(new)
     if after == 0 and isinstance(action, Delete):
         text = f"the canary Ingress is deleted while it sends {before} %"

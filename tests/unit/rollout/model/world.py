@@ -23,6 +23,7 @@ from tests.unit.rollout.model.store import Key, Store, owner_of
 APP = "web"
 HOST = "web.example.com"
 HISTORY = 12  # how many events back a stale view can reach
+NOTHING: JsonObject = {"metadata": {}}
 GROUP_VERSION = f"{names.GROUP}/{names.STORAGE_VERSION}"
 
 
@@ -123,6 +124,8 @@ class World:
         self.grace_seconds = 3
         self.held_up: frozenset[str] = frozenset()
         """Controllers that do nothing at present: ``endpoints``, ``garbage``, ``pods``, ``deployments``."""
+        self.foreign: set[str] = {APP}
+        """Names of objects that are the user's own."""
         self.past: list[dict[Key, JsonObject]] = []
         self.store.create(deployment(tag, replicas))
         self.store.create(service())
@@ -183,8 +186,10 @@ class World:
 
     @property
     def canary_route(self) -> JsonObject | None:
-        """The canary Ingress."""
-        return self.store.get("Ingress", f"{APP}-canary")
+        """The canary Ingress, if the one of that name is ours."""
+        found, rollout = self.store.get("Ingress", f"{APP}-canary"), self.rollout
+        owners = {rollout["metadata"]["uid"]} if rollout else {owner_of(found or NOTHING)} - {""}
+        return found if found and owner_of(found) in owners else None
 
     # --- writes ----------------------------------------------------------------------------------
 
@@ -376,7 +381,7 @@ class World:
         return found
 
     def _is_ours(self, kind: str, name: str) -> bool:
-        return kind in {"Deployment", "Service", "Ingress"} and name != APP
+        return kind in {"Deployment", "Service", "Ingress"} and name not in self.foreign
 
     def run_controllers(self) -> int:
         """Let every controller of the cluster come to rest, but for those that are held up."""
