@@ -33,18 +33,31 @@ _TRACKER_KEYS = frozenset(
         "helm.sh/chart",
     }
 )
-# What belongs to one Service alone; the API server allots these anew for the copy.
-_ALLOTTED_SERVICE_FIELDS = frozenset(
+_SERVICE_FIELDS_LEFT_OUT = frozenset(
     {
+        # What belongs to one Service alone; the API server allots it anew for the copy.
         "clusterIP",
         "clusterIPs",
         "externalIPs",
         "ipFamilies",
         "ipFamilyPolicy",
+        # Of a load balancer, of which the copy has none.
         "loadBalancerIP",
+        "loadBalancerClass",
+        "loadBalancerSourceRanges",
+        "allocateLoadBalancerNodePorts",
         "healthCheckNodePort",
+        # A pod that is not ready must not count as one of the canary's endpoints.
+        "publishNotReadyAddresses",
+        # A canary has no pod on most nodes: requests that may not leave theirs would be lost.
+        "internalTrafficPolicy",
     }
 )
+# By these, others give a Service's pods a name of their own: the canary's would get its share of that name's
+# requests at once, approved or not.
+_SERVICE_NAMERS = ("external-dns.alpha.kubernetes.io/", "consul.hashicorp.com/service-")
+FOLLOWED_SERVICE_FIELDS = ("ports", "sessionAffinity", "sessionAffinityConfig")
+"""What a canary Service has as the stable one has it now, whatever else was copied once."""
 
 
 def copied_metadata(metadata: JsonObject) -> dict[str, Any]:
@@ -125,10 +138,10 @@ def canary_service(
     A label that canary pods get in place of the stable ones' is followed (contract, 4.1).
     """
     metadata = copied_metadata(stable["metadata"])
-    spec = {key: value for key, value in stable["spec"].items() if key not in _ALLOTTED_SERVICE_FIELDS}
-    ports = [
-        {key: value for key, value in port.items() if key != "nodePort"} for port in spec.get("ports", ())
-    ]
+    if found := metadata.get("annotations"):
+        kept = {key: value for key, value in found.items() if not key.startswith(_SERVICE_NAMERS)}
+        metadata["annotations"] = kept
+    spec = _reached(stable["spec"])
     stable_selector = spec.get("selector") or {}
     patched = {key: value for key, value in patch.labels.items() if key in stable_selector}
     selector = {**stable_selector, **patched, names.POD_TEMPLATE_HASH: pod_template_hash}
@@ -140,5 +153,23 @@ def canary_service(
             "name": stable["metadata"]["name"] + names.CANARY_SUFFIX,
             "ownerReferences": [owner],
         },
-        "spec": {**spec, "ports": ports, "selector": selector},
+        "spec": {**spec, "ports": bare_ports(spec), "selector": selector},
     }
+
+
+def bare_ports(spec: JsonObject) -> list[dict[str, Any]]:
+    """Give the ports of a Service, less what the API server allots to each."""
+    return [
+        {key: value for key, value in port.items() if key != "nodePort"} for port in spec.get("ports", ())
+    ]
+
+
+def _reached(spec: JsonObject) -> dict[str, Any]:
+    """Copy a Service's spec, without a load balancer of its own (docs/decisions/010)."""
+    copied = {key: value for key, value in spec.items() if key not in _SERVICE_FIELDS_LEFT_OUT}
+    if spec.get("type") != "LoadBalancer":
+        return copied
+    if spec.get("allocateLoadBalancerNodePorts", True):
+        return {**copied, "type": "NodePort"}
+    copied.pop("externalTrafficPolicy", None)
+    return {**copied, "type": "ClusterIP"}

@@ -1,5 +1,7 @@
 """The Services of a release: the stable one held to its revision, the canary's beside it."""
 
+from typing import Any
+
 from rollout import manifests, messages, names
 from rollout.actions import Create, Delete, Patch
 from rollout.release.facts import Facts, guarded
@@ -114,13 +116,26 @@ def provide_canary(facts: Facts, routing: TrafficRoutingRef, need: int) -> Outco
         return Doing(f"creates Service {name}", (Create(manifest, why="address the canary's pods"),))
     if service.deleting:
         return Doing(messages.waits_for_removal("Service", name))
-    if service.selected_hash != revision.hash:
-        change = {"spec": {"selector": manifest["spec"]["selector"]}}
-        patch = Patch(service.target, guarded(service.target, change), why="follow the canary's revision")
+    if change := _difference(service.manifest["spec"], manifest["spec"]):
+        why = "follow the canary's revision and the stable Service"
+        patch = Patch(service.target, guarded(service.target, {"spec": change}), why=why)
         return Doing(f"points Service {name} to revision {revision.hash}", (patch,))
     if facts.ready_behind(name, revision) < need:
         return Doing(messages.waits_for_endpoints(name, need))
     return DONE
+
+
+def _difference(live: JsonObject, wanted: JsonObject) -> JsonObject:
+    """Build the merge patch of a canary Service's spec; empty when it is as wanted."""
+    has, wants = live.get("selector") or {}, wanted["selector"]
+    change: dict[str, Any] = {}
+    if has != wants:
+        change["selector"] = {**{key: None for key in has if key not in wants}, **wants}
+    bare = {**live, "ports": manifests.bare_ports(live)}
+    for field in manifests.FOLLOWED_SERVICE_FIELDS:
+        if bare.get(field) != wanted.get(field):
+            change[field] = wanted.get(field)
+    return change
 
 
 def moves(facts: Facts, routing: TrafficRoutingRef) -> bool:

@@ -17,6 +17,7 @@ from tests.cluster.plans import plan, step, three_steps
 _REPLICAS = 'replicas must be positive number, or a percentage with "0%" < canaryReplicas <= "100%"'
 _TRAFFIC = 'traffic must be percentage with "0%" < traffic <= "100%" in canary strategy'
 _STEP = step(20, "20%")
+_BETA_LANE = {"name": "lane", "value": "beta"}
 _GOOD = manifests.rollout()
 _ALPHA = manifests.rollout_v1alpha1()
 
@@ -78,6 +79,36 @@ _BETA = [
     ),
     ("no-service", _with(_GOOD, f"{_ROUTING}.service", ""), "TrafficRouting.Service cannot be empty"),
     ("no-route", _with(_GOOD, f"{_ROUTING}.ingress", None), "TrafficRoutings are not set"),
+    (
+        "unknown-class",
+        _with(_GOOD, f"{_ROUTING}.ingress.classType", "other"),
+        "classType other is not supported yet. Use one of nginx, higress, mse, aliyun-alb",
+    ),
+    (
+        "path-by-ingress",
+        plan({**_STEP, "matches": [{"path": {"value": "/beta"}}]}),
+        "classType nginx cannot match a path. Leave it out",
+    ),
+    (
+        "query-by-nginx",
+        plan({**_STEP, "matches": [{"queryParams": [_BETA_LANE]}]}),
+        "classType nginx cannot match a query parameter. Match by a header or a cookie instead",
+    ),
+    (
+        "two-headers-at-once",
+        plan({**_STEP, "matches": [{"headers": [_BETA_LANE, {**_BETA_LANE, "name": "other"}]}]}),
+        "classType nginx cannot match several conditions at once. Give each match one condition",
+    ),
+    (
+        "two-header-matches",
+        plan({**_STEP, "matches": [{"headers": [_BETA_LANE]}, {"headers": [_BETA_LANE]}]}),
+        "classType nginx cannot have two matches by header in one step",
+    ),
+    (
+        "headers-changed-by-nginx",
+        plan({**_STEP, "requestHeaderModifier": {"set": [{"name": "lane", "value": "beta"}]}}),
+        "classType nginx cannot change headers for the canary alone",
+    ),
     (
         "nameless-ingress",
         _with(_GOOD, f"{_ROUTING}.ingress.name", ""),

@@ -74,6 +74,52 @@ def test_label_that_names_the_stable_deployment_fits_a_label() -> None:
     assert canary(workload)["metadata"]["labels"][names.CANARY_DEPLOYMENT] == "a" * 62
 
 
+LOAD_BALANCER = {
+    "type": "LoadBalancer",
+    "loadBalancerIP": "1.2.3.4",
+    "loadBalancerClass": "example.com/internal",
+    "loadBalancerSourceRanges": ["10.0.0.0/8"],
+    "allocateLoadBalancerNodePorts": True,
+    "externalTrafficPolicy": "Local",
+    "healthCheckNodePort": 31000,
+}
+
+
+@pytest.mark.parametrize(
+    ("given", "made"),
+    [
+        ({"type": "ClusterIP"}, {"type": "ClusterIP"}),
+        (
+            {"type": "NodePort", "externalTrafficPolicy": "Local"},
+            {"type": "NodePort", "externalTrafficPolicy": "Local"},
+        ),
+        (LOAD_BALANCER, {"type": "NodePort", "externalTrafficPolicy": "Local"}),
+        ({**LOAD_BALANCER, "allocateLoadBalancerNodePorts": False}, {"type": "ClusterIP"}),
+        ({"publishNotReadyAddresses": True, "internalTrafficPolicy": "Local"}, {}),
+    ],
+)
+def test_canary_service_has_no_load_balancer(given: dict[str, Any], made: dict[str, Any]) -> None:
+    """It is reached through routes, by node ports where the stable one is; it takes no address of others."""
+    stable = service()
+    stable["spec"] |= given
+    rendered = manifests.canary_service(stable, "fresh", PodTemplatePatch(), OWNER)["spec"]
+
+    assert {key: value for key, value in rendered.items() if key not in {"ports", "selector"}} == made
+
+
+def test_canary_service_is_given_no_name_by_others() -> None:
+    """A DNS name that leads to the Service's pods would lead to the canary's too, approved or not."""
+    stable = service()
+    stable["metadata"]["annotations"] = {
+        "external-dns.alpha.kubernetes.io/hostname": "web.example.com",
+        "consul.hashicorp.com/service-name": "web",
+        "cloud.google.com/app-protocols": '{"http":"HTTP2"}',
+    }
+    made = manifests.canary_service(stable, "fresh", PodTemplatePatch(), OWNER)
+
+    assert made["metadata"]["annotations"] == {"cloud.google.com/app-protocols": '{"http":"HTTP2"}'}
+
+
 def test_canary_service_selects_one_revision_and_takes_no_address() -> None:
     """Ports and type are the stable one's; what the API server allots to one Service alone is not copied."""
     stable = service()
