@@ -23,6 +23,7 @@ from reconciler.reporting import Reporter
 from reconciler.settings import ReconcilerSettings
 from reconciler.strays import Strays
 from reconciler.world import World
+from rollout import names
 from runtime.metrics import product_version
 from runtime.process import Process
 
@@ -89,6 +90,10 @@ async def assemble(settings: ReconcilerSettings, process: Process) -> Assembly:
     world = World()
     for kind, cache in world.caches.items():
         process.start_task(f"watch {kind}", Watch(client, cache).run)
+    # As for our own objects below: by its name alone.
+    selector = Selector(fields=f"metadata.name={names.CONFIGURATION}")
+    watch = Watch(client, world.configuration, namespace=settings.namespace, selector=selector)
+    process.start_task("watch configuration", watch.run)
     demand = Demand(client, world, process.log)
     process.start_task("watch what Rollouts refer to", demand.run)
     in_cluster = not settings.kubeconfig and not settings.service_account
@@ -109,7 +114,7 @@ async def assemble(settings: ReconcilerSettings, process: Process) -> Assembly:
         ),
     )
     process.start_task("events", writer.run)
-    for each in (*world.caches.values(), *installation.caches.values()):
+    for each in (*world.caches.values(), world.configuration, *installation.caches.values()):
         await each.wait_synced(_SYNC_SECONDS)
     await demand.settle(_SYNC_SECONDS)
     election = Election(

@@ -26,6 +26,7 @@ class Kinds:
         self._unseen: dict[RouteKind, Unseen] = {}
         self._listeners: list[CacheListener[JsonObject]] = []
         self._kind_listeners: list[KindListener] = []
+        self._ends: dict[CacheListener[JsonObject], list[Callable[[], None]]] = {}
 
     # Looking
 
@@ -38,6 +39,12 @@ class Kinds:
         caches = self.caches.values()
         return [each for cache in caches for each in cache.by_index(_MARKED_BY, "/".join(rollout))]
 
+    def all_marked(self) -> list[JsonObject]:
+        """Find every object that any Rollout has changed."""
+        caches = self.caches.values()
+        values = ((cache, value) for cache in caches for value in cache.index_values(_MARKED_BY))
+        return [each for cache, value in values for each in cache.by_index(_MARKED_BY, value)]
+
     def marked(self, kind: RouteKind) -> bool:
         """Tell whether any object of a kind bears a Rollout's mark."""
         return kind in self.caches and any(self.caches[kind].index_values(_MARKED_BY))
@@ -48,12 +55,24 @@ class Kinds:
             return None
         return self._unseen.get(kind) or Unseen(messages.kind_not_read_yet(kind))
 
-    def subscribe(self, changed: CacheListener[JsonObject], seen: KindListener) -> None:
-        """Have a listener hear of every object of every kind, and one of what is seen or not any more."""
+    def subscribe(
+        self, changed: CacheListener[JsonObject], seen: KindListener | None = None
+    ) -> Callable[[], None]:
+        """Have a listener hear of every object of every kind, and one of what is seen or not any more.
+
+        Returns how to end the first.
+        """
         self._listeners.append(changed)
-        self._kind_listeners.append(seen)
-        for cache in self.caches.values():
-            cache.subscribe(changed)
+        if seen is not None:
+            self._kind_listeners.append(seen)
+        self._ends[changed] = [cache.subscribe(changed) for cache in self.caches.values()]
+
+        def end() -> None:
+            self._listeners.remove(changed)
+            for each in self._ends.pop(changed):
+                each()
+
+        return end
 
     # Changing: for the demand alone
 
@@ -61,7 +80,7 @@ class Kinds:
         """Begin a cache."""
         cache: Cache[JsonObject] = Cache(resource, indexers={_MARKED_BY: marked_by})
         for listener in self._listeners:
-            cache.subscribe(listener)
+            self._ends[listener].append(cache.subscribe(listener))
         self.caches[kind] = cache
         return cache
 
@@ -88,7 +107,13 @@ class Kinds:
         return kind in self._unseen or self.unseen(kind) is None
 
 
-def marked_by(value: JsonObject) -> Iterable[str]:
-    """Name the Rollout that has changed a user's own route."""
+def route_marker(value: JsonObject) -> Key | None:
+    """Name the Rollout that has changed a user's own route; None when none has."""
     name = (value["metadata"].get("annotations") or {}).get(names.ROUTED_BY)
-    return [f"{value['metadata'].get('namespace', '')}/{name}"] if name else []
+    return Key(value["metadata"].get("namespace", ""), name) if name else None
+
+
+def marked_by(value: JsonObject) -> Iterable[str]:
+    """File a user's own route under the Rollout that has changed it."""
+    marker = route_marker(value)
+    return ["/".join(marker)] if marker else []

@@ -16,7 +16,7 @@ from kube.errors import KubeError
 from kube.resources import DEPLOYMENTS, SERVICES
 from reconciler.controller import Controller
 from reconciler.installation import DONE, Caretaker
-from reconciler.strays import freed, widened
+from reconciler.strays import freed, let_go, widened
 from reconciler.world import World
 from rollout.release.plan import has_left, leave
 from runtime.logs import Log
@@ -95,6 +95,11 @@ class Leaver:
             if change := widened(service):
                 metadata = service["metadata"]
                 await self.client.patch(SERVICES.ref(metadata["namespace"], metadata["name"]), change)
+        for route in self.world.kinds.all_marked():
+            if change := let_go(route):
+                metadata = route["metadata"]
+                resource = self.world.cache_of(route["kind"], route["apiVersion"]).resource
+                await self.client.patch(resource.ref(metadata["namespace"], metadata["name"]), change)
 
     async def _quiet(self) -> None:
         """Wait until our own objects have stopped changing."""

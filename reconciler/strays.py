@@ -1,8 +1,9 @@
-"""Deployments and Services that bear our marks and have no Rollout: let go, or they would be held for ever.
+"""Objects that bear our marks and have no Rollout: let go, or they would be held for ever.
 
-A gate or a pin outlives its Rollout when the Rollout's finalizer was never set or was removed by hand,
-when a backup brought back one without the other, or when the Rollout was pointed elsewhere. Nothing in
-a Rollout's own reconciliation can see that, so the marks are looked at from their bearers' side.
+A gate, a pin or a changed route outlives its Rollout when the Rollout's finalizer was never set or was
+removed by hand, when a backup brought back one without the other, or when the Rollout was pointed
+elsewhere. Nothing in a Rollout's own reconciliation can see that, so the marks are looked at from their
+bearers' side.
 """
 
 from collections.abc import Callable
@@ -12,12 +13,15 @@ from kube.client import Client
 from kube.errors import KubeError
 from kube.events import Event, EventWriter, Regarding
 from kube.queue import QueueClosed, WorkQueue
-from kube.resources import DEPLOYMENTS, ROLLOUTS, SERVICES, Ref
+from kube.resources import DEPLOYMENTS, ROLLOUTS, SERVICES, Ref, Resource
 from kube.wire import JsonObject, Key
+from reconciler.kinds import route_marker
 from reconciler.world import World, pinned_by_key, workload_keys
 from rollout import messages, names
 from rollout.observation import read_gate
 from rollout.release.facts import GATE_ANNOTATIONS
+from rollout.release.routes.returning import given_back
+from rollout.route_kinds import RouteKind
 from runtime.logs import Log
 
 # A Rollout that is replaced (deleted and created) is missing for a moment; so is one that a restore brings
@@ -45,7 +49,7 @@ class Strays:
 
         def bearer_changed(_key: Key, _old: JsonObject | None, new: JsonObject | None) -> None:
             if new is not None and self._is_stray(new):
-                queue.add_after(_ref(new), _PATIENCE_SECONDS)
+                queue.add_after(self._ref(new), _PATIENCE_SECONDS)
 
         def rollout_changed(_key: Key, old: JsonObject | None, new: JsonObject | None) -> None:
             if new is None or (old is not None and workload_keys(old) != workload_keys(new)):
@@ -55,6 +59,7 @@ class Strays:
             self.world.deployments.subscribe(bearer_changed),
             self.world.services.subscribe(bearer_changed),
             self.world.rollouts.subscribe(rollout_changed),
+            self.world.kinds.subscribe(bearer_changed),
         ]
         try:
             consider()
@@ -68,18 +73,18 @@ class Strays:
                 end()
 
     def _suspects(self) -> list[Ref]:
-        bearers = (*self.world.deployments.items(), *self.world.services.items())
-        return [_ref(each) for each in bearers if self._is_stray(each)]
+        plain = (*self.world.deployments.items(), *self.world.services.items())
+        bearers = (*plain, *self.world.kinds.all_marked())
+        return [self._ref(each) for each in bearers if self._is_stray(each)]
 
     def _is_stray(self, value: JsonObject) -> bool:
-        if value["kind"] == "Deployment":
+        if _is(DEPLOYMENTS, value):
             return freed(value) is not None and not self.world.governors_of(value)
-        key = pinned_by_key(value)
+        key = holder_of(value)
         return key is not None and self.world.rollouts.get(*key) is None
 
     async def _look(self, ref: Ref, queue: WorkQueue[Ref]) -> None:
-        cache = self.world.deployments if ref.resource is DEPLOYMENTS else self.world.services
-        value = cache.get(ref.namespace or "", ref.name)
+        value = self._find(ref)
         if value is None or not self._is_stray(value) or not self.leading():
             queue.forget(ref)
             return
@@ -92,19 +97,34 @@ class Strays:
         else:
             queue.forget(ref)
 
+    def _ref(self, value: JsonObject) -> Ref:
+        metadata = value["metadata"]
+        for resource in (DEPLOYMENTS, SERVICES):
+            if _is(resource, value):
+                return resource.ref(metadata["namespace"], metadata["name"])
+        cache = self.world.cache_of(value["kind"], value["apiVersion"])
+        return cache.resource.ref(metadata["namespace"], metadata["name"])
+
+    def _find(self, ref: Ref) -> JsonObject | None:
+        plain = {DEPLOYMENTS: self.world.deployments, SERVICES: self.world.services}
+        kind = RouteKind(ref.resource.api_version, ref.resource.kind)
+        cache = plain.get(ref.resource) or self.world.kinds.caches.get(kind)
+        return cache.get(ref.namespace or "", ref.name) if cache is not None else None
+
     async def _has_rollout(self, value: JsonObject) -> bool:
         """Ask the API server itself: a cache that lags must not let a held change out."""
         metadata = value["metadata"]
         found = (await self.client.list(ROLLOUTS, namespace=metadata["namespace"])).items
-        if value["kind"] == "Deployment":
+        if _is(DEPLOYMENTS, value):
             key = Key(metadata["namespace"], metadata["name"])
             return any(key in workload_keys(each) for each in found)
-        pinner = pinned_by_key(value)
-        return any(each["metadata"]["name"] == pinner.name for each in found) if pinner else True
+        holder = holder_of(value)
+        return any(each["metadata"]["name"] == holder.name for each in found) if holder else True
 
     async def _free(self, ref: Ref, value: JsonObject) -> None:
-        change = freed(value) if value["kind"] == "Deployment" else widened(value)
+        change = let_go(value)
         if change is None:
+            self.log.warning("a stray cannot be given back: what it was is not known", stray=str(ref))
             return
         await self.client.patch(ref, change)
         self.log.warning("freed what a Rollout that is gone had left", stray=str(ref))
@@ -119,6 +139,23 @@ class Strays:
                     key=value["metadata"]["resourceVersion"],
                 )
             )
+
+
+def let_go(value: JsonObject) -> JsonObject | None:
+    """Build the patch that makes an object as it would be without us; None when that is not known."""
+    if _is(DEPLOYMENTS, value):
+        return freed(value)
+    if _is(SERVICES, value):
+        return widened(value)
+    patch = given_back(value)
+    if patch is None:
+        return None
+    return {**patch, "metadata": {**patch["metadata"], **_guard(value["metadata"])}}
+
+
+def holder_of(value: JsonObject) -> Key | None:
+    """Name the Rollout whose mark a Service or a user's own route bears."""
+    return pinned_by_key(value) if _is(SERVICES, value) else route_marker(value)
 
 
 def freed(deployment: JsonObject) -> JsonObject | None:
@@ -146,6 +183,6 @@ def _guard(metadata: JsonObject) -> JsonObject:
     return {"uid": metadata["uid"], "resourceVersion": metadata["resourceVersion"]}
 
 
-def _ref(value: JsonObject) -> Ref:
-    resource = DEPLOYMENTS if value["kind"] == "Deployment" else SERVICES
-    return resource.ref(value["metadata"]["namespace"], value["metadata"]["name"])
+def _is(resource: Resource, value: JsonObject) -> bool:
+    """Tell whether an object is of one of Kubernetes' own kinds; others may be called the same."""
+    return (value["apiVersion"], value["kind"]) == (resource.api_version, resource.kind)

@@ -14,7 +14,16 @@ from typing import Any
 from kube.cache import Cache
 from kube.errors import NotFound
 from kube.projection import Tree, keep
-from kube.resources import DEPLOYMENTS, ENDPOINT_SLICES, INGRESSES, PODS, REPLICA_SETS, ROLLOUTS, SERVICES
+from kube.resources import (
+    CONFIG_MAPS,
+    DEPLOYMENTS,
+    ENDPOINT_SLICES,
+    INGRESSES,
+    PODS,
+    REPLICA_SETS,
+    ROLLOUTS,
+    SERVICES,
+)
 from kube.wire import JsonObject, Key
 from reconciler.kinds import Kinds, marked_by
 from rollout import manifests, names
@@ -62,6 +71,7 @@ class World:
             decode=keep(ENDPOINT_SLICES, _ENDPOINT_SLICE),
             indexers={_SERVICE: _sliced_services},
         )
+        self.configuration: Cache[JsonObject] = Cache(CONFIG_MAPS)
         self.kinds = Kinds()
 
     @property
@@ -81,7 +91,13 @@ class World:
     @property
     def synced(self) -> bool:
         """Whether everything has been seen once; a kind that may not exist is never waited for."""
-        return all(cache.synced for cache in self.caches.values())
+        return all(cache.synced for cache in (*self.caches.values(), self.configuration))
+
+    @property
+    def scripts(self) -> Mapping[str, str]:
+        """The users' Lua scripts, by their key."""
+        found = self.configuration.items()
+        return (found[0].get("data") or {}) if found else {}
 
     @property
     def kinds_asked_for(self) -> frozenset[RouteKind]:
@@ -101,6 +117,8 @@ class World:
         """Have a listener called after each change of anything, of whatever kind, now or later."""
         for kind, cache in self.caches.items():
             cache.subscribe(partial(self._changed, listener, partial(self.rollouts_near, kind)))
+        # A script can be any Rollout's.
+        self.configuration.subscribe(lambda *_: listener(tuple(self.rollouts.keys())))
         self.kinds.subscribe(
             partial(self._changed, listener, self.rollouts_routed_by),
             lambda kind: listener(self._referring(_ROUTE_KIND, "/".join(kind))),
@@ -128,6 +146,7 @@ class World:
             now,
             self.routes_around(rollout),
             {kind: why for kind, why in unseen if why is not None},
+            self.scripts,
         )
 
     def routes_around(self, rollout: JsonObject) -> list[JsonObject]:

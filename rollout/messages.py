@@ -141,6 +141,65 @@ def kind_unreadable(kind: RouteKind, error: str) -> str:
     return f"{kind} cannot be read: {error}"
 
 
+def route_missing(kind: str, name: str) -> str:
+    """Say: an object that routes does not exist."""
+    return f"{kind} {name} not found: create it, or correct trafficRoutings[]; until then nothing moves"
+
+
+def routed_elsewhere(kind: str, name: str, rollout: str) -> str:
+    """Say: another Rollout's release goes through the same object."""
+    return (
+        f"{kind} {name} is being changed by Rollout {rollout}: this release goes on when that one has ended"
+    )
+
+
+def route_occupied(kind: str, name: str, canary: str) -> str:
+    """Say: an object mentions the canary before any release has changed it."""
+    return (
+        f"{kind} {name} mentions {canary}, which a release adds and takes away: remove it from {kind} {name}"
+    )
+
+
+def object_too_large(kind: str, name: str, most: int) -> str:
+    """Say: an object cannot be remembered in an annotation."""
+    return f"{kind} {name} is larger than {most} bytes and cannot be remembered beside itself: split it"
+
+
+def original_lost(kind: str, name: str) -> str:
+    """Say: we changed an object and what it was is gone."""
+    return (
+        f"{kind} {name}: annotation {names.ORIGINAL_SPEC} is missing or broken, so what it was is not known: "
+        f"write its spec as it was before the release, and remove the annotation {names.ROUTED_BY}"
+    )
+
+
+def script_missing(key: str) -> str:
+    """Say: there is no script for a kind."""
+    return (
+        f"no script: put one into ConfigMap {names.CONFIGURATION}, key {key}, in the reconciler's namespace"
+    )
+
+
+def script_failed(kind: str, name: str, why: str) -> str:
+    """Say: a script gives no usable result."""
+    return f"{kind} {name} cannot be routed: {why}"
+
+
+def route_edited(kind: str, name: str) -> str:
+    """Note in an event: an edit of what we wrote is undone."""
+    return (
+        f"{kind} {name} was edited while a release routes through it: it is written again from what it was "
+        "before the release; change it after the release, or replace its spec by one without the canary"
+    )
+
+
+def route_replaced(kind: str, name: str) -> str:
+    """Note in an event: a new spec was put in the place of ours."""
+    return (
+        f"{kind} {name} has a new spec: the release goes on from it, and it is what stays after the release"
+    )
+
+
 def not_ours(kind: str, name: str, rollout: str | None = None) -> str:
     """Say: an object of the canary's name exists and is somebody else's, perhaps another Rollout's."""
     if rollout:

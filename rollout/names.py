@@ -40,6 +40,10 @@ PINNED_BY = "sluice.dev/pinned-by"
 """On the stable Service: the Rollout that pinned it."""
 ROUTED_BY = "sluice.dev/routed-by"
 """On a user's own route: the Rollout that changes it for the time of a release, and gives it back after."""
+ORIGINAL_SPEC = "rollouts.kruise.io/original-spec-configuration"
+"""On a user's own route: JSON ``{"spec", "labels", "annotations"}``, as it was before we first changed it."""
+ROUTING = "sluice.dev/routing"
+"""On a user's own route: JSON of the routing in force, and of what tells our writing from others'."""
 CHANGED_AT = "sluice.dev/changed-at"
 """On a route or Service: when we last changed where it sends traffic (RFC 3339, UTC)."""
 
@@ -51,6 +55,14 @@ CANARY_SUFFIX = "-canary"
 
 KUBERNETES_SERVICE_NAME = "kubernetes.io/service-name"
 """Label on EndpointSlices: the Service they belong to."""
+
+# --- beside our own installation ----
+CONFIGURATION = "kruise-rollout-configuration"
+"""ConfigMap in our own namespace: users' Lua scripts."""
+ROUTE_SCRIPT = "lua.traffic.routing."
+"""Key in it, before ``<Kind>.<group>``: the script for objects of a kind."""
+INGRESS_SCRIPT = "lua.traffic.routing.ingress."
+"""Key in it, before the class: the script for canary Ingresses of a class."""
 
 # --- on our own installation ---------------------------------------------------------------------
 LEAVING_FINALIZER = "sluice.dev/leaving"

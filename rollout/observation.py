@@ -41,6 +41,7 @@ def observe(
     now: datetime,
     routed: Iterable[JsonObject] = (),
     unseen: Mapping[RouteKind, Unseen] | None = None,
+    scripts: Mapping[str, str] | None = None,
 ) -> Snapshot:
     """Build the snapshot of one Rollout from the objects around it.
 
@@ -73,6 +74,7 @@ def observe(
         ready_pods=read_ready_pods(by_kind.get("EndpointSlice", ())),
         route_objects={_route_ref(each): read_route_object(each) for each in routed},
         unseen=unseen or {},
+        scripts=scripts or {},
     )
 
 

@@ -5,7 +5,8 @@ has no meaning; what has one but is not allowed (styles, limits, conflicts) is
 ``rollout.validation``'s. Paths and messages are those that users of this API know.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 
 from rollout import names
 from rollout.fields import Field, percentage
@@ -41,6 +42,9 @@ _THRESHOLD = (
     'failureThreshold must be a number of pods, or a percentage with "0%" <= failureThreshold <= "100%"'
 )
 _DURATION = "pause.duration must be a number of seconds, not negative"
+# A group, which scripts are found by, a version, and nothing that could lead to another path.
+_API_VERSION = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?/v[0-9][a-z0-9]*")
+_KIND = re.compile(r"[A-Za-z][A-Za-z0-9]*")
 _ONE_POD = Amount(1)  # stands in for a refused number of replicas; such a spec is never returned
 
 
@@ -205,8 +209,10 @@ def _routings(plan: Field) -> tuple[TrafficRoutingRef, ...]:
     field = plan.child("trafficRoutings", spelled="TrafficRouting")
     entries = tuple(field.items())
     if len(entries) == 1:
-        return (_routing(Field(field.path, entries[0].value, entries[0].problems)),)
-    return tuple(_routing(each) for each in entries)
+        entries = (Field(field.path, entries[0].value, entries[0].problems),)
+    routings = tuple(_routing(each) for each in entries)
+    _refuse_repeated(field, routings)
+    return routings
 
 
 def _routing(field: Field) -> TrafficRoutingRef:
@@ -231,6 +237,16 @@ def _routing(field: Field) -> TrafficRoutingRef:
         http_route=_http_route(gateway),
         custom=tuple(_custom(each) for each in custom),
     )
+
+
+def _refuse_repeated(field: Field, routings: Iterable[TrafficRoutingRef]) -> None:
+    """One object cannot be changed by two scripts' results at once."""
+    seen: set[tuple[str, str, str]] = set()
+    for ref in (each for routing in routings for each in routing.custom):
+        group = ref.api_version.rpartition("/")[0]
+        if ref.name and (group, ref.kind, ref.name) in seen:
+            field.refuse(f"CustomNetworkRefs name {ref.kind} {ref.name} twice")
+        seen.add((group, ref.kind, ref.name))
 
 
 def _ingress_name(field: Field) -> str | None:
@@ -258,6 +274,11 @@ def _custom(field: Field) -> RouteRef:
     )
     if not (ref.api_version and ref.kind and ref.name):
         field.refuse("CustomNetworkRefs must have apiVersion, kind and name")
+    elif not (_API_VERSION.fullmatch(ref.api_version) and _KIND.fullmatch(ref.kind)):
+        field.refuse(
+            "CustomNetworkRefs must name a kind of an API group",
+            "Write for example apiVersion: networking.istio.io/v1 and kind: VirtualService",
+        )
     return ref
 
 

@@ -141,3 +141,5 @@ class Snapshot:
     """The users' own objects that the Rollout names, and those that bear its mark though it does not."""
     unseen: Mapping[RouteKind, Unseen] = field(default_factory=dict)
     """Kinds that the Rollout names and of which no object can be seen: nothing is known about these."""
+    scripts: Mapping[str, str] = field(default_factory=dict)
+    """The users' own Lua scripts, by their key in the ConfigMap."""

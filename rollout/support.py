@@ -24,13 +24,13 @@ class Feature(Enum):
     GATEWAY = "trafficRoutings with gateway"
     CUSTOM_NETWORK = "trafficRoutings with customNetworkRefs"
     TRAFFIC_ROUTING = "trafficRoutingRef"
-    NO_CANARY_SERVICE = "disableGenerateCanaryService"
+    NO_CANARY_SERVICE = "disableGenerateCanaryService with ingress or gateway"
     INGRESS_CLASS = "this classType of ingress"
     MIXED_CLASSES = "one Ingress with several classTypes"
     CLASS_LIMIT = "what a classType of ingress cannot say"
 
 
-EXISTING = frozenset({Feature.CANARY})
+EXISTING = frozenset({Feature.CANARY, Feature.CUSTOM_NETWORK})
 """The features that exist."""
 _STYLES = {
     Style.CANARY: Feature.CANARY,
@@ -46,7 +46,7 @@ _HINTS = {
     Feature.TRAFFIC_ROUTING: "write the routing into trafficRoutings",
     Feature.INGRESS_CLASS: f"use one of {', '.join(CLASSES)}",
     Feature.MIXED_CLASSES: "one canary Ingress stands for all its trafficRoutings: give them one classType",
-    Feature.NO_CANARY_SERVICE: "leave it out: a Service for the canary is made and removed by each release",
+    Feature.NO_CANARY_SERVICE: "leave it out, or route by customNetworkRefs alone",
 }
 
 
@@ -107,7 +107,8 @@ def _asked_for(spec: RolloutSpec) -> Iterator[Missing]:
             yield from _of_ingress(spec, index, routing)
     if spec.traffic_routing_ref is not None:
         yield Missing(Feature.TRAFFIC_ROUTING)
-    if spec.disable_generate_canary_service:
+    own_service = any(each.ingress_name or each.http_route for each in spec.routings)
+    if spec.disable_generate_canary_service and own_service:
         yield Missing(Feature.NO_CANARY_SERVICE)
 
 

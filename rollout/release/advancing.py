@@ -70,7 +70,8 @@ def advance(facts: Facts) -> Plan:
     if outcome is not DONE:
         working = _working(observed, recorded, stage, outcome)
         status = _status(facts, working, Reason.IN_ROLLING, outcome)
-        return Plan(status, outcome.actions, _trouble_events(working, outcome), outcome.until)
+        events = (*_trouble_events(working, outcome), *outcome.events)
+        return Plan(status, outcome.actions, events, outcome.until)
     reached = cursor.advanced(observed, steps, now, approved=_approved(facts))
     return _arrived(facts, replace(reached, message=""))
 

@@ -93,7 +93,7 @@ def leftovers(facts: Facts) -> bool:
     snapshot = facts.snapshot
     return (
         any(each.owned for each in snapshot.services.values())
-        or any(each.owned for each in snapshot.ingresses.values())
+        or routes.left(snapshot)
         or bool(owned_deployments(snapshot))
         or bool(pinned_services(snapshot, facts.spec.routings))
     )

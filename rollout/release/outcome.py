@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from rollout.actions import Action
+from rollout.actions import Action, Event
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,8 @@ class Doing:
     """True when only a person can mend it: the text then belongs where a person looks first."""
     trouble: str | None = None
     """What makes the wait likely to be a long one, in the words of whoever reported it."""
+    events: tuple[Event, ...] = ()
+    """What people are told beside the status."""
 
 
 DONE = None
@@ -56,4 +58,5 @@ def together(outcomes: Iterable[Outcome]) -> Outcome:
         until=min(untils) if untils else None,
         blocked=leading.blocked,
         trouble=leading.trouble,
+        events=tuple(event for each in doing for event in each.events),
     )

@@ -6,7 +6,7 @@ from rollout import manifests, messages, names
 from rollout.actions import Create, Delete, Patch
 from rollout.release.facts import Facts, guarded
 from rollout.release.outcome import DONE, Doing, Outcome, together
-from rollout.snapshot import Service, Snapshot
+from rollout.snapshot import ReplicaSet, Service, Snapshot
 from rollout.spec import TrafficRoutingRef
 from rollout.wire import JsonObject
 
@@ -16,14 +16,19 @@ def suitable(facts: Facts, routing: TrafficRoutingRef) -> Outcome:
     service = facts.snapshot.services.get(routing.service)
     if service is None or service.deleting:
         return Doing(messages.service_missing(routing.service), blocked=True)
+    return DONE if facts.spec.disable_generate_canary_service else _pinnable(facts, service)
+
+
+def _pinnable(facts: Facts, service: Service) -> Outcome:
+    name = service.target.name
     if reason := _unselective(service.manifest["spec"]):
-        return Doing(messages.service_unsuitable(routing.service, reason), blocked=True)
+        return Doing(messages.service_unsuitable(name, reason), blocked=True)
     if service.pinned_by not in {None, facts.rollout.target.name}:
-        return Doing(messages.pinned_elsewhere(routing.service, str(service.pinned_by)), blocked=True)
-    strangers = facts.strangers_behind(routing.service) if service.selected_hash is None else None
+        return Doing(messages.pinned_elsewhere(name, str(service.pinned_by)), blocked=True)
+    strangers = facts.strangers_behind(name) if service.selected_hash is None else None
     if strangers:
-        return Doing(messages.service_shared(routing.service, min(strangers)), blocked=True)
-    canary = facts.snapshot.services.get(routing.service + names.CANARY_SUFFIX)
+        return Doing(messages.service_shared(name, min(strangers)), blocked=True)
+    canary = facts.snapshot.services.get(name + names.CANARY_SUFFIX)
     if canary and not canary.owned:
         owner = manifests.owning_rollout(canary.manifest)
         return Doing(messages.not_ours("Service", canary.target.name, owner), blocked=True)
@@ -48,7 +53,7 @@ def pin(facts: Facts, routing: TrafficRoutingRef) -> Outcome:
     meets an object that has changed.
     """
     service, stable = facts.snapshot.services[routing.service], facts.stable
-    if stable is None:
+    if stable is None or facts.spec.disable_generate_canary_service:
         return DONE
     target = service.target
     ready = facts.snapshot.ready_pods.get(target.name)
@@ -99,12 +104,20 @@ def _selector(service: Service) -> JsonObject:
     return {key: value for key, value in selector.items() if key != names.POD_TEMPLATE_HASH}
 
 
+def canary_name(facts: Facts, routing: TrafficRoutingRef) -> str:
+    """Name the Service behind which the canary's pods are: their own, or the stable one if so asked."""
+    alone = not facts.spec.disable_generate_canary_service
+    return routing.service + names.CANARY_SUFFIX if alone else routing.service
+
+
 def provide_canary(facts: Facts, routing: TrafficRoutingRef, need: int) -> Outcome:
     """Give the canary a Service of its own and see ``need`` of its pods ready there."""
-    name = routing.service + names.CANARY_SUFFIX
+    name = canary_name(facts, routing)
     revision = facts.canary_set
     if revision is None:
         return Doing(f"waits for the ReplicaSet of Deployment {facts.canary_name}")
+    if facts.spec.disable_generate_canary_service:
+        return _endpoints(facts, name, revision, need)
     manifest = manifests.canary_service(
         facts.snapshot.services[routing.service].manifest,
         revision.hash,
@@ -120,6 +133,10 @@ def provide_canary(facts: Facts, routing: TrafficRoutingRef, need: int) -> Outco
         why = "follow the canary's revision and the stable Service"
         patch = Patch(service.target, guarded(service.target, {"spec": change}), why=why)
         return Doing(f"points Service {name} to revision {revision.hash}", (patch,))
+    return _endpoints(facts, name, revision, need)
+
+
+def _endpoints(facts: Facts, name: str, revision: ReplicaSet, need: int) -> Outcome:
     if facts.ready_behind(name, revision) < need:
         return Doing(messages.waits_for_endpoints(name, need))
     return DONE
@@ -147,6 +164,8 @@ def moves(facts: Facts, routing: TrafficRoutingRef) -> bool:
 
 def canary_ready(facts: Facts, routing: TrafficRoutingRef) -> bool:
     """Tell whether the canary Service is ours and has any ready pod, of whatever revision it selects."""
+    if facts.spec.disable_generate_canary_service:
+        return facts.ready_behind(routing.service, facts.canary_set) > 0
     name = routing.service + names.CANARY_SUFFIX
     service = facts.snapshot.services.get(name)
     return service is not None and service.owned and bool(facts.snapshot.ready_pods.get(name))

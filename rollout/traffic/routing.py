@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from rollout.spec import HeaderModifier, Match
+from rollout.spec import HeaderModifier, Match, Step
 
 
 @dataclass(frozen=True)
@@ -21,3 +21,9 @@ class Routing:
 
 
 ALL_STABLE = Routing()
+
+
+def wanted(step: Step) -> Routing:
+    """Say where a step sends requests; a step without traffic sends the canary none."""
+    routing = Routing(step.weight or 0, step.matches, step.request_header_modifier)
+    return routing if routing.reaches_canary else ALL_STABLE

@@ -10,22 +10,33 @@ from rollout import messages
 from rollout.actions import Delete
 from rollout.release.facts import Facts
 from rollout.release.outcome import DONE, Doing, Outcome, together
+from rollout.release.routes.custom import CustomRoute
 from rollout.release.routes.ingress import IngressRoute
+from rollout.release.routes.returning import changed, give_back
 from rollout.release.routes.route import Route
 from rollout.snapshot import Snapshot
-from rollout.spec import Step, TrafficRoutingRef
+from rollout.spec import TrafficRoutingRef
 from rollout.status import parse_time
-from rollout.traffic.routing import ALL_STABLE, Routing
+from rollout.traffic.routing import ALL_STABLE, Routing, wanted
+
+__all__ = [
+    "carry",
+    "grace",
+    "left",
+    "reaches_canary",
+    "remove",
+    "restrict",
+    "route",
+    "silence",
+    "suitable",
+    "wanted",
+]
 
 
 def routes_of(facts: Facts, ref: TrafficRoutingRef) -> tuple[Route, ...]:
     """Give the routes of an entry of trafficRoutings, in the order in which the canary's share rises."""
-    return (IngressRoute(facts, ref, ref.ingress_name),) if ref.ingress_name else ()
-
-
-def wanted(step: Step) -> Routing:
-    """Say where a step sends requests; a step without traffic sends the canary none."""
-    return Routing(step.weight or 0, step.matches, step.request_header_modifier)
+    custom: tuple[Route, ...] = tuple(CustomRoute(facts, ref, each) for each in ref.custom)
+    return (*custom, IngressRoute(facts, ref, ref.ingress_name)) if ref.ingress_name else custom
 
 
 def suitable(facts: Facts, ref: TrafficRoutingRef) -> Outcome:
@@ -105,8 +116,17 @@ def _grace(facts: Facts, route: Route) -> Outcome:
     return DONE if now >= until else Doing(messages.waits_for_grace(seconds), until=until)
 
 
+def left(snapshot: Snapshot) -> bool:
+    """Tell whether anything of ours is on any route, or may be on one that cannot be seen."""
+    return any(each.owned for each in snapshot.ingresses.values()) or bool(changed(snapshot))
+
+
 def remove(snapshot: Snapshot) -> Outcome:
-    """Delete every canary Ingress of the Rollout and wait until they are gone."""
+    """Give every changed object back, delete every canary Ingress, and wait until they are gone."""
+    return give_back(snapshot) or _remove_ingresses(snapshot)
+
+
+def _remove_ingresses(snapshot: Snapshot) -> Outcome:
     for each in snapshot.ingresses.values():
         if each.owned:
             waits = messages.waits_for_removal("Ingress", each.target.name)

@@ -45,6 +45,8 @@ ALLOWED: dict[tuple[str, str], dict[tuple[str, str], str]] = {
         ("/services", "*"): f"{READ_PATCH} create delete",
         ("discovery.k8s.io/endpointslices", "*"): READ,
         ("networking.k8s.io/ingresses", "*"): f"{READ_PATCH} create delete",
+        ("networking.istio.io/virtualservices", "*"): READ_PATCH,
+        ("networking.istio.io/destinationrules", "*"): READ_PATCH,
         ("events.k8s.io/events", "*"): "create patch",
         ("/namespaces", NAMESPACE): READ,
         ("admissionregistration.k8s.io/mutatingwebhookconfigurations", "sluice-mutating"): f"{READ} delete",
@@ -62,6 +64,7 @@ ALLOWED: dict[tuple[str, str], dict[tuple[str, str], str]] = {
     ("Role", "sluice-reconciler"): {
         ("coordination.k8s.io/leases", "sluice-reconciler"): READ_PATCH,
         ("coordination.k8s.io/leases", "*"): "create",
+        ("/configmaps", "kruise-rollout-configuration"): READ,
         ("/serviceaccounts", "sluice-reconciler"): GUARD,
         ("/serviceaccounts/finalizers", "sluice-reconciler"): "update",
         ("rbac.authorization.k8s.io/roles", "sluice-reconciler"): GUARD,

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from rollout.parsing import parse
-from rollout.route_kinds import RouteRef
 from rollout.spec import (
     Amount,
     HeaderMatch,
@@ -52,19 +51,11 @@ def test_canary_by_ingress_is_supported() -> None:
         ({"traffic_routing_ref": "shared"}, "trafficRoutingRef is not supported yet: write the routing"),
         (
             {"disable_generate_canary_service": True},
-            "disableGenerateCanaryService is not supported yet: leave it out",
+            "disableGenerateCanaryService with ingress or gateway is not supported yet: leave it out",
         ),
         (
             {"routings": (TrafficRoutingRef("web", http_route="web"),)},
             "trafficRoutings with gateway is not supported yet: route by ingress",
-        ),
-        (
-            {
-                "routings": (
-                    TrafficRoutingRef("web", ingress_name="web", custom=(RouteRef("a/v1", "B", "c"),)),
-                )
-            },
-            "trafficRoutings with customNetworkRefs is not supported yet: route by ingress",
         ),
         (
             {"routings": (INGRESS, replace(INGRESS, service="b", ingress_class="mse"))},

@@ -162,20 +162,14 @@ def test_several_traffic_routings_can_be_forbidden_again() -> None:
     ]
 
 
-CUSTOM = {"service": "x", "customNetworkRefs": [{"apiVersion": "a/v1", "kind": "B", "name": "c"}]}
+LANE = {"apiVersion": "a.example.com/v1", "kind": "Lane", "name": "c"}
+CUSTOM = {"service": "x", "customNetworkRefs": [LANE]}
 GATEWAY = {"service": "x", "gateway": {"httpRouteName": "x"}}
 
 
 @pytest.mark.parametrize(
     ("canary", "expected"),
     [
-        (
-            {"trafficRoutings": [CUSTOM]},
-            (
-                "Spec.Strategy.Canary.TrafficRouting.CustomNetworkRefs: Invalid value: "
-                '["a/v1 B c"]: customNetworkRefs is not supported yet. Route by ingress'
-            ),
-        ),
         (
             {"trafficRoutings": [ROUTING, GATEWAY]},
             (
@@ -191,15 +185,15 @@ GATEWAY = {"service": "x", "gateway": {"httpRouteName": "x"}}
             ),
         ),
         (
-            {"disableGenerateCanaryService": True},
+            {"trafficRoutings": [ROUTING], "disableGenerateCanaryService": True},
             (
                 "Spec.Strategy.Canary.DisableGenerateCanaryService: Invalid value: true: "
-                "disableGenerateCanaryService is not supported yet. "
-                "Leave it out: a Service for the canary is made and removed by each release"
+                "disableGenerateCanaryService with ingress or gateway is not supported yet. "
+                "Leave it out, or route by customNetworkRefs alone"
             ),
         ),
     ],
-    ids=["customNetworkRefs", "gateway", "trafficRoutingRef", "disableGenerateCanaryService"],
+    ids=["gateway", "trafficRoutingRef", "disableGenerateCanaryService"],
 )
 def test_feature_that_does_not_exist_yet_is_refused_by_name(canary: Json, expected: str) -> None:
     """At admission, not when a release waits behind the gate; new ones and changes that bring it alike."""
@@ -610,3 +604,28 @@ def test_an_object_of_another_api_is_refused() -> None:
     (problem,) = validate_create(beta() | {"apiVersion": BETA.replace("v1beta1", "v9")}, NOBODY, Rules())
 
     assert problem.path == "apiVersion"
+
+
+def test_custom_network_refs_are_accepted_with_and_without_a_canary_service() -> None:
+    """Whether the kind exists, and may be changed, the Rollout's message says."""
+    canary = {"steps": [STEP], "trafficRoutings": [CUSTOM]}
+
+    assert created(beta(canary)) == []
+    assert created(beta(canary | {"disableGenerateCanaryService": True})) == []
+
+
+@pytest.mark.parametrize(
+    ("refs", "expected"),
+    [
+        ([LANE | {"name": ""}], "[0]: CustomNetworkRefs must have apiVersion, kind and name"),
+        ([LANE | {"apiVersion": "v1"}], "[0]: CustomNetworkRefs must name a kind of an API group"),
+        ([LANE | {"apiVersion": "../v1"}], "[0]: CustomNetworkRefs must name a kind of an API group"),
+        ([LANE | {"kind": "lanes/status"}], "[0]: CustomNetworkRefs must name a kind of an API group"),
+        ([LANE, LANE | {"apiVersion": "a.example.com/v2"}], "CustomNetworkRefs name Lane c twice"),
+    ],
+)
+def test_reference_that_can_name_nothing_is_refused(refs: list[Json], expected: str) -> None:
+    """Two scripts' results cannot stand on one object, and a script is found by group and kind."""
+    (problem,) = created(beta({"steps": [STEP], "trafficRoutings": [CUSTOM | {"customNetworkRefs": refs}]}))
+
+    assert expected in problem
