@@ -99,6 +99,8 @@ class Close:
 
     governor: Governor
     release: str
+    empty: bool = False
+    """Whether it has nothing to bring: the user's own id of a release changed, and the template did not."""
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,7 @@ def decide(old: Deployment, new: Deployment, governors: Iterable[Governor]) -> D
     if reason:
         return Release(governor, reason)
     starting = template if template is not None else _decoded(new.spec.template)
-    return Close(governor, _release_of(starting, old, governor))
+    return Close(governor, _release_of(starting, old, governor), empty=template is None)
 
 
 def annotations(decision: Decision, old: Deployment, new: Deployment) -> dict[str, str | None]:

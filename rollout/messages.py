@@ -76,6 +76,11 @@ def approvals_reset(release: str, step: int, at: str) -> str:
     )
 
 
+def nothing_new(rollout_id: str) -> str:
+    """Note in an event: a release that brings nothing."""
+    return f"release {rollout_id} has the template that serves already: there was nothing to roll out"
+
+
 def gate_without_rollout(name: str) -> str:
     """Note in an event: nobody could have opened this gate any more."""
     return f"the Rollout that held Deployment {name} is gone: its gate was opened and it rolls out by itself"

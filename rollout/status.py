@@ -96,6 +96,15 @@ class Release:
     message: str = ""
     """What it waits for, in detail."""
 
+    @property
+    def revision(self) -> str:
+        """``canaryRevision``: what is released, and by which release."""
+        return f"{self.digest}-{self.id}" if self.id else self.digest
+
+    def known_as(self, rollout_id: str) -> "Release":
+        """Go by the user's own id of a release; one without goes by what it releases (contract, 1.8)."""
+        return replace(self, rollout_id=rollout_id or self.revision)
+
 
 @dataclass(frozen=True)
 class Status:
@@ -216,7 +225,7 @@ def _read_release(raw: Mapping[str, Any]) -> Release:
 
 def _write_release(release: Release) -> dict[str, Any]:
     written: dict[str, Any] = {
-        "canaryRevision": f"{release.digest}-{release.id}" if release.id else release.digest,
+        "canaryRevision": release.revision,
         "stableRevision": release.stable_hash,
         "podTemplateHash": release.canary_hash,
         "currentStepIndex": release.step,

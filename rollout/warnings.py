@@ -18,8 +18,9 @@ _WHY = 180  # characters of a reason: with the longest name in front, less than 
 def deployment(decision: Decision, name: str, *, altered: bool) -> list[str]:
     """Say what became of a Deployment's update; ``altered``: it would have opened or changed its gate."""
     match decision:
-        case Close(governor, release):
-            return _held(governor, release, f"starts release {release} and is not rolled out yet")
+        case Close(governor, release, empty):
+            begun = f"starts release {release} and is not rolled out yet"
+            return [_nothing_new(governor)] if empty else _held(governor, release, begun)
         case Hold(governor, _, release, starts=True):
             replaced = f"replaces the release in progress by {release}"
             return _held(governor, release, f"{replaced}, or rolls it back if the template is the stable one")
@@ -145,6 +146,13 @@ def unreadable(namespace: str, error: str) -> str:
     return (
         f"cannot tell whether a Rollout in namespace {namespace} governs this Deployment, "
         f"so the change is not let through: {error}; try again"
+    )
+
+
+def _nothing_new(governor: Governor) -> str:
+    return (
+        f"Rollout {governor.name} notes the new {names.ROLLOUT_ID}; the template is the one that it had, so "
+        "there is nothing to roll out and nothing to approve"
     )
 
 

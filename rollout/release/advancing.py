@@ -40,9 +40,8 @@ def start(facts: Facts) -> Plan:
             id=facts.release,
             stable_hash=stable.hash if stable else "",
             plan_digest=steps_digest(facts.spec.steps),
-            rollout_id=facts.workload.rollout_id,
             workload_generation=facts.workload.generation,
-        ),
+        ).known_as(facts.workload.rollout_id),
         1,
         len(facts.spec.steps),
         facts.snapshot.now,
@@ -238,9 +237,8 @@ def _observed(facts: Facts, release: Release) -> Release:
         canary_replicas=facts.canary.replicas if facts.canary else 0,
         canary_ready=facts.canary.available if facts.canary else 0,
         plan_digest=steps_digest(facts.spec.steps),
-        rollout_id=facts.workload.rollout_id,
         workload_generation=facts.workload.generation,
-    )
+    ).known_as(facts.workload.rollout_id)
 
 
 def _status(facts: Facts, release: Release, reason: Reason, outcome: Outcome = DONE) -> Status:

@@ -13,6 +13,7 @@ from rollout.actions import Target
 from rollout.revision import release_id
 from rollout.snapshot import Deployment, ReplicaSet, RolloutObject, Service, Snapshot
 from rollout.spec import RolloutSpec, TrafficRoutingRef
+from rollout.status import Reason
 from rollout.wire import JsonObject
 
 # A pod's generated name keeps 58 characters of its ReplicaSet's name and a dash (63 less 5 random ones).
@@ -38,6 +39,9 @@ class Facts:
         knows with another template, was left by a write that went past the webhook: a new one is made.
         """
         gate, recorded = self.workload.gate, self.rollout.status.release
+        # A version that is being let out is not released again because the gate closed on it once more.
+        if self.rollout.status.reason is Reason.FINALISING and self.workload.digest == recorded.digest:
+            return recorded.id
         stamped = gate.release if gate else recorded.id
         if stamped and (stamped != recorded.id or self.workload.digest == recorded.digest):
             return stamped

@@ -21,7 +21,25 @@ def rest(facts: Facts) -> Plan:
         return Plan(_healthy(facts, _seed(facts)))
     if facts.workload.digest != status.release.digest:
         return _escaped(facts)
-    return Plan(_healthy(facts, _refreshed(facts)))
+    return (
+        _nothing_new(facts) if _renamed(facts) else Plan(_healthy(facts, _refreshed(facts, status.release)))
+    )
+
+
+def _renamed(facts: Facts) -> bool:
+    """Tell whether the user's own id of a release changed, without anything to release."""
+    return facts.workload.rollout_id not in {"", facts.rollout.status.release.rollout_id}
+
+
+def _nothing_new(facts: Facts) -> Plan:
+    """Complete a release of what serves already at once: whoever waits for its id to be completed sees it."""
+    done, now = _seed(facts), facts.snapshot.now
+    status = replace(facts.rollout.status, message=messages.COMPLETED, release=done)
+    text = messages.nothing_new(done.rollout_id)
+    return Plan(
+        status.with_condition("Succeeded", status=True, reason="", message="", now=now),
+        events=(Event("Succeeded", text, key=f"{done.rollout_id}/unchanged"),),
+    )
 
 
 def _escaped(facts: Facts) -> Plan:
@@ -41,10 +59,9 @@ def _escaped(facts: Facts) -> Plan:
 
 def _seed(facts: Facts) -> Release:
     """Show the last step as completed, so that platforms which poll for that are served (contract, 1.4)."""
+    served = replace(facts.rollout.status.release, digest=facts.workload.digest, id="")
     return replace(
-        _refreshed(facts),
-        digest=facts.workload.digest,
-        id="",
+        _refreshed(facts, served),
         step=len(facts.spec.steps),
         next_step=NO_NEXT_STEP,
         state=StepState.COMPLETED,
@@ -55,15 +72,14 @@ def _seed(facts: Facts) -> Release:
     )
 
 
-def _refreshed(facts: Facts) -> Release:
+def _refreshed(facts: Facts, release: Release) -> Release:
     serving = facts.newest
     return replace(
-        facts.rollout.status.release,
-        stable_hash=serving.hash if serving else facts.rollout.status.release.stable_hash,
+        release,
+        stable_hash=serving.hash if serving else release.stable_hash,
         plan_digest=steps_digest(facts.spec.steps),
-        rollout_id=facts.workload.rollout_id,
         workload_generation=facts.workload.generation,
-    )
+    ).known_as(facts.workload.rollout_id)
 
 
 def _healthy(facts: Facts, release: Release) -> Status:

@@ -45,7 +45,9 @@ def test_gate_closes_when_the_rollout_id_changes(where: str) -> None:
     old = deployment(metadata={where: {names.ROLLOUT_ID: "1"}})
     new = deployment(metadata={where: {names.ROLLOUT_ID: "2"}})
 
-    assert isinstance(gate.decide(old, new, [governor()]), Close)
+    decision = gate.decide(old, new, [governor()])
+    assert isinstance(decision, Close)
+    assert decision.empty
 
 
 def test_gate_stays_open_when_the_rollout_id_only_moves_or_goes() -> None:

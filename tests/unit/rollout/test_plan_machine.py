@@ -100,6 +100,14 @@ class ReleaseMachine(RuleBasedStateMachine):
         self.happened()
 
     @precondition(has_workload)
+    @rule(value=st.sampled_from(["r1", "r2", None]))
+    def name_release(self, value: str | None) -> None:
+        """Change the user's own id of a release, and no template."""
+        metadata = {"annotations": {names.ROLLOUT_ID: value}}
+        self.world.user_patch("Deployment", APP, {"metadata": metadata})
+        self.happened()
+
+    @precondition(has_workload)
     @rule(replicas=st.sampled_from([0, 1, 2, 3, 5, 8, 20]))
     def scale(self, replicas: int) -> None:
         """Change the number of pods."""
@@ -167,9 +175,9 @@ class ReleaseMachine(RuleBasedStateMachine):
         self.world.meddle_with_canary_route(weight)
         self.happened()
 
-    @rule(value=st.sampled_from(["1m", "2m"]))
-    def edit_stable_ingress(self, value: str) -> None:
-        """Change an annotation that the canary Ingress copies."""
+    @rule(value=st.sampled_from(["1m", "2m", None]))
+    def edit_stable_ingress(self, value: str | None) -> None:
+        """Change or remove an annotation that the canary Ingress copies."""
         if self.world.store.get("Ingress", APP) is not None:
             annotations = {"nginx.ingress.kubernetes.io/proxy-body-size": value}
             self.world.store.patch("Ingress", APP, {"metadata": {"annotations": annotations}})

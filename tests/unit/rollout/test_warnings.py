@@ -49,6 +49,16 @@ def test_holding_without_a_release_name() -> None:
     ]
 
 
+def test_new_id_of_a_release_without_a_new_template() -> None:
+    """Nobody is asked to approve what brings nothing."""
+    assert warnings.deployment(Close(WEB, "k4x9d", empty=True), "web", altered=False) == [
+        (
+            "Rollout web notes the new rollouts.kruise.io/rollout-id; the template is the one that it had, "
+            "so there is nothing to roll out and nothing to approve"
+        )
+    ]
+
+
 def test_replacing() -> None:
     """A third template, or the stable one again."""
     assert warnings.deployment(Hold(WEB, "{}", "bcdfg", starts=True), "web", altered=False)[0] == (

@@ -28,10 +28,16 @@ def admit_deployment(old: JsonObject, new: JsonObject, rollout: JsonObject | Non
         or new["spec"].get("replicas", 1) == 0
         or (new["spec"].get("strategy") or {}).get("type") == "Recreate"
     )
-    if changes and not exempt:
+    if (changes or _ids(new) - _ids(old)) and not exempt:
         holder = json.dumps({"rolloutName": rollout["metadata"]["name"]}, separators=(",", ":"))
         return _closed(new, holder, _release(old, new, rollout))
     return new
+
+
+def _ids(value: JsonObject) -> set[str]:
+    metadata = value["metadata"]
+    found = ((metadata.get(field) or {}).get(names.ROLLOUT_ID) for field in ("labels", "annotations"))
+    return {each for each in found if each}
 
 
 def admit_service(new: JsonObject) -> JsonObject:
