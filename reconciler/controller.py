@@ -23,6 +23,9 @@ from rollout.release.plan import Plan, plan
 from rollout.snapshot import Snapshot
 from runtime.logs import Log
 
+# What changed under a write that nothing waits for is soon at rest; a pod that starts changes a few times.
+_COURTESY_SECONDS = 1.0
+
 Clock = Callable[[], datetime]
 Decide = Callable[[Snapshot], Plan]
 
@@ -85,6 +88,7 @@ class Controller:
         try:
             made = decide(self._world.observe(rollout, self._clock()))
             wrote = await self._executor.execute(rollout, made)
+            wrote = wrote or await self._oblige(key, rollout, made, log)
         except KubeError as error:
             self._outcomes.labels("refused").inc()
             self._failed(key, rollout, error, log)
@@ -96,6 +100,16 @@ class Controller:
         else:
             self._outcomes.labels("written" if wrote else "unchanged").inc()
             self._succeeded(key, rollout, made, wrote=wrote)
+
+    async def _oblige(self, key: Key, rollout: JsonObject, made: Plan, log: Log) -> bool:
+        """Make the writes that nothing waits for; a refusal is no reason to hold anything up."""
+        try:
+            return await self._executor.oblige(rollout, made)
+        except KubeError as error:
+            if error.retry is Retry.AFTER_OBSERVING:
+                self._queue.add_after(key, _COURTESY_SECONDS)
+            log.info("a courtesy was refused", error=str(error))
+            return False
 
     def _succeeded(self, key: Key, rollout: JsonObject, made: Plan, *, wrote: bool) -> None:
         self._queue.forget(key)

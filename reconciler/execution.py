@@ -47,6 +47,14 @@ class Executor:
             await self._act(namespace, action, log)
         return wrote or bool(plan.actions)
 
+    async def oblige(self, rollout: JsonObject, plan: Plan) -> bool:
+        """Make the writes that nothing waits for; returns whether any. Raises as ``execute`` does."""
+        namespace, name = rollout["metadata"]["namespace"], rollout["metadata"]["name"]
+        log = self.log.bind(rollout=f"{namespace}/{name}")
+        for action in plan.courtesies:
+            await self._act(namespace, action, log)
+        return bool(plan.courtesies)
+
     async def _write_status(self, rollout: JsonObject, plan: Plan, log: Log) -> bool:
         metadata, status = rollout["metadata"], write_status(plan.status)
         if carries(rollout.get("status"), status) or not status["phase"]:

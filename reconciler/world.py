@@ -27,7 +27,7 @@ from kube.resources import (
 from kube.wire import JsonObject, Key
 from reconciler.kinds import Kinds, marked_by
 from rollout import manifests, names
-from rollout.observation import observe, read_trouble
+from rollout.observation import is_ready, observe, read_trouble
 from rollout.route_kinds import HTTP_ROUTE, RouteKind, RouteRef
 from rollout.snapshot import Snapshot
 
@@ -61,9 +61,7 @@ class World:
         self.replica_sets: Cache[JsonObject] = Cache(
             REPLICA_SETS, decode=keep(REPLICA_SETS, _REPLICA_SET), indexers={_OWNER: _owners}
         )
-        self.pods: Cache[JsonObject] = Cache(
-            PODS, decode=keep(PODS, _POD), indexers={_OWNER: _owners_of_troubled}
-        )
+        self.pods: Cache[JsonObject] = Cache(PODS, decode=keep(PODS, _POD), indexers={_OWNER: _owners})
         self.services: Cache[JsonObject] = Cache(SERVICES, indexers={_OWNER: _owners, _PINNED_BY: _pinned_by})
         self.ingresses: Cache[JsonObject] = Cache(INGRESSES, indexers={_OWNER: _owners})
         self.endpoint_slices: Cache[JsonObject] = Cache(
@@ -171,12 +169,18 @@ class World:
             for each in deployments.values()
             for found in self.replica_sets.by_index(_OWNER, each["metadata"]["uid"])
         ]
-        pods = (self.pods.by_index(_OWNER, each["metadata"]["uid"]) for each in sets)
+        own = {each["metadata"]["uid"] for each in self.deployments.by_index(_OWNER, uid)}
+        pods = (self._pods(each, whole=bool(own.intersection(_owners(each)))) for each in sets)
         slices = (self.endpoint_slices.by_index(_SERVICE, f"{namespace}/{name}") for name in services)
         found: list[JsonObject] = [*deployments.values(), *sets, *services.values(), *ingresses.values()]
         for group in (*pods, *slices):
             found.extend(group)
         return found
+
+    def _pods(self, revision: JsonObject, *, whole: bool) -> list[JsonObject]:
+        """Give the pods of a ReplicaSet that are in trouble, or all of them."""
+        found = self.pods.by_index(_OWNER, revision["metadata"]["uid"])
+        return found if whole else [each for each in found if read_trouble(each)]
 
     def governors_of(self, deployment: JsonObject) -> list[JsonObject]:
         """Give the Rollouts that refer to a Deployment."""
@@ -189,9 +193,12 @@ class World:
         yield from self._by_reference(kind, value)
 
     def _by_owner(self, kind: str, value: JsonObject) -> Iterator[Key]:
-        if kind == "Pod" and not read_trouble(value):
-            return  # pods that are well are seen in counts and endpoints
         namespace = value["metadata"].get("namespace", "")
+        if kind == "Pod" and not read_trouble(value):
+            # Pods that are well are seen in counts and endpoints; only a canary's are labelled.
+            if is_ready(value) and names.ROLLOUT_BATCH_ID not in (value["metadata"].get("labels") or {}):
+                yield from self._releasing(namespace, value)
+            return
         for owner_kind, name in _owner_names(value["metadata"]):
             match owner_kind:
                 case "Rollout":
@@ -202,6 +209,16 @@ class World:
                     yield from self._by_owner("ReplicaSet", revision)
                 case _:
                     pass
+
+    def _releasing(self, namespace: str, pod: JsonObject) -> Iterator[Key]:
+        """Give the Rollout whose canary Deployment runs a pod."""
+        for _, name in _owner_names(pod["metadata"]):
+            revision = self.replica_sets.get(namespace, name)
+            for _, owner in _owner_names(revision["metadata"]) if revision else ():
+                deployment = self.deployments.get(namespace, owner)
+                for kind, rollout in _owner_names(deployment["metadata"]) if deployment else ():
+                    if kind == "Rollout":
+                        yield Key(namespace, rollout)
 
     def _by_reference(self, kind: str, value: JsonObject) -> Iterator[Key]:
         metadata = value["metadata"]
@@ -276,9 +293,12 @@ _POD: Tree = {
         "namespace": None,
         "uid": None,
         "resourceVersion": None,
-        "ownerReferences": None,
+        "deletionTimestamp": None,
+        "labels": {names.ROLLOUT_ID: None, names.ROLLOUT_BATCH_ID: None},
+        "ownerReferences": {"kind": None, "name": None, "uid": None, "controller": None},
     },
     "status": {
+        "phase": None,
         "conditions": {"type": None, "status": None, "reason": None, "message": None},
         "initContainerStatuses": _CONTAINER,
         "containerStatuses": _CONTAINER,
@@ -296,10 +316,6 @@ _ENDPOINT_SLICE: Tree = {
 def _owners(value: JsonObject) -> Iterable[str]:
     references = value["metadata"].get("ownerReferences") or ()
     return [each["uid"] for each in references if each.get("controller")]
-
-
-def _owners_of_troubled(pod: JsonObject) -> Iterable[str]:
-    return _owners(pod) if read_trouble(pod) else ()
 
 
 def _owner_names(metadata: JsonObject) -> list[tuple[str, str]]:

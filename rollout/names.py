@@ -29,7 +29,9 @@ RELEASE = "sluice.dev/release"
 Also on canary Deployments, canary Ingresses and pinned Services: the release that they serve.
 """
 ROLLOUT_ID = "rollouts.kruise.io/rollout-id"
-"""The user's own id of a release; read as label or annotation."""
+"""The user's own id of a release; read as label or annotation. Written on the canary's pods as label."""
+ROLLOUT_BATCH_ID = "rollouts.kruise.io/rollout-batch-id"
+"""Label on canary pods, beside ``ROLLOUT_ID``: the step that brought the pod, counted from 1."""
 CANARY_DEPLOYMENT = "rollouts.kruise.io/canary-deployment"
 """Label on the canary Deployment: the stable Deployment's name."""
 

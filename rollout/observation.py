@@ -21,6 +21,7 @@ from rollout.snapshot import (
     Deployment,
     Gate,
     Ingress,
+    Pod,
     ReplicaSet,
     RolloutObject,
     RouteObject,
@@ -45,9 +46,9 @@ def observe(
 ) -> Snapshot:
     """Build the snapshot of one Rollout from the objects around it.
 
-    ``objects`` are Deployments, ReplicaSets, Pods in trouble, Services, Ingresses and EndpointSlices of the
-    Rollout's namespace; more than needed does no harm. ``routed`` are objects of other kinds, which may be
-    called the same.
+    ``objects`` are Deployments, ReplicaSets, Pods in trouble or of canaries, Services, Ingresses and
+    EndpointSlices of the Rollout's namespace; more than needed does no harm. ``routed`` are objects of other
+    kinds, which may be called the same.
     """
     by_kind: dict[str, list[JsonObject]] = {}
     for each in objects:
@@ -71,6 +72,7 @@ def observe(
             for each in by_kind.get("Ingress", ())
         },
         troubles=read_troubles(by_kind.get("Pod", ())),
+        pods=tuple(read_pod(each) for each in by_kind.get("Pod", ()) if _lives(each)),
         ready_pods=read_ready_pods(by_kind.get("EndpointSlice", ())),
         route_objects={_route_ref(each): read_route_object(each) for each in routed},
         unseen=unseen or {},
@@ -167,6 +169,30 @@ def read_replica_set(value: JsonObject) -> ReplicaSet:
         present=status.get("replicas", 0),
         ready=status.get("readyReplicas", 0),
     )
+
+
+def read_pod(value: JsonObject) -> Pod:
+    """Read a pod."""
+    metadata = value["metadata"]
+    labels = metadata.get("labels") or {}
+    return Pod(
+        target=_target("Pod", metadata),
+        owner_uid=_owner_uid(metadata),
+        ready=is_ready(value),
+        rollout_id=labels.get(names.ROLLOUT_ID, ""),
+        batch=labels.get(names.ROLLOUT_BATCH_ID, ""),
+    )
+
+
+def is_ready(pod: JsonObject) -> bool:
+    """Tell whether a pod's own condition says that it is ready."""
+    conditions = (pod.get("status") or {}).get("conditions") or ()
+    return any((each.get("type"), each.get("status")) == ("Ready", "True") for each in conditions)
+
+
+def _lives(pod: JsonObject) -> bool:
+    phase = (pod.get("status") or {}).get("phase")
+    return "deletionTimestamp" not in pod["metadata"] and phase not in {"Succeeded", "Failed"}
 
 
 def read_service(value: JsonObject, rollout_uid: str) -> Service:

@@ -83,6 +83,17 @@ class ReplicaSet:
 
 
 @dataclass(frozen=True)
+class Pod:
+    """A pod that is neither ended nor on its way out, with the labels that tell which step brought it."""
+
+    target: Target
+    owner_uid: str
+    ready: bool
+    rollout_id: str
+    batch: str
+
+
+@dataclass(frozen=True)
 class Service:
     """A Service; ``pin`` is our annotation, ``selected_hash`` what its selector really says."""
 
@@ -135,6 +146,8 @@ class Snapshot:
     """The namespace's Ingresses, by name."""
     troubles: Mapping[str, str]
     """ReplicaSet uid to what keeps one of its pods from running."""
+    pods: tuple[Pod, ...]
+    """Those of canary Deployments, and perhaps others."""
     ready_pods: Mapping[str, frozenset[str]]
     """Service name to the names of the pods that its EndpointSlices show ready."""
     route_objects: Mapping[RouteRef, RouteObject] = field(default_factory=dict)

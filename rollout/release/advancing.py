@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from rollout import messages
 from rollout.actions import Event
 from rollout.approval import Stamp
-from rollout.release import closing, cursor, holding, pods, routes, services
+from rollout.release import batches, closing, cursor, holding, pods, routes, services
 from rollout.release.facts import Facts
 from rollout.release.outcome import DONE, Doing, Outcome, Task, first_unfinished, together
 from rollout.release.plan_value import Plan
@@ -70,7 +70,8 @@ def advance(facts: Facts) -> Plan:
         working = _working(observed, recorded, stage, outcome)
         status = _status(facts, working, Reason.IN_ROLLING, outcome)
         events = (*_trouble_events(working, outcome), *outcome.events)
-        return Plan(status, outcome.actions, events, outcome.until)
+        spare = batches.labels(facts, working) if outcome.until else ()
+        return Plan(status, outcome.actions, events, outcome.until, spare)
     reached = cursor.advanced(observed, steps, now, approved=_approved(facts))
     return _arrived(facts, replace(reached, message=""))
 
@@ -121,7 +122,8 @@ def _arrived(facts: Facts, after: Release) -> Plan:
         due = cursor.pause_end(after, step)
         # Told as long as it is true: an event that was lost with a failed write is told again.
         events = _pause_events(facts, after, manual=due is None)
-    return Plan(_status(facts, after, Reason.IN_ROLLING), events=events, look_again_at=due)
+    told = batches.labels(facts, after)
+    return Plan(_status(facts, after, Reason.IN_ROLLING), events=events, look_again_at=due, courtesies=told)
 
 
 def _pause_events(facts: Facts, release: Release, *, manual: bool) -> tuple[Event, ...]:

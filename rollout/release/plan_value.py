@@ -19,3 +19,5 @@ class Plan:
     actions: tuple[Action, ...] = ()
     events: tuple[Event, ...] = ()
     look_again_at: datetime | None = None
+    courtesies: tuple[Action, ...] = ()
+    """Writes that nothing waits for: made when nothing else is written, and a refusal stops nothing."""

@@ -41,7 +41,7 @@ ALLOWED: dict[tuple[str, str], dict[tuple[str, str], str]] = {
         ("rollouts.kruise.io/rollouts/finalizers", "*"): "update",
         ("apps/deployments", "*"): f"{READ} create patch delete",
         ("apps/replicasets", "*"): READ_PATCH,
-        ("/pods", "*"): READ,
+        ("/pods", "*"): READ_PATCH,
         ("/services", "*"): f"{READ_PATCH} create delete",
         ("discovery.k8s.io/endpointslices", "*"): READ,
         ("networking.k8s.io/ingresses", "*"): f"{READ_PATCH} create delete",

@@ -10,6 +10,7 @@ from kube.cache import Cache
 from kube.resources import HTTP_ROUTES, Resource
 from kube.wire import JsonObject, Key
 from reconciler.world import World
+from rollout import names
 from rollout.route_kinds import HTTP_ROUTE, RouteKind
 
 NAMESPACE = "shop"
@@ -113,6 +114,46 @@ def test_a_change_of_any_object_around_wakes_the_rollout(world: World, kind: str
 
     assert value is not None
     assert set(world.rollouts_near(kind, value)) == {Key(NAMESPACE, "web")}
+
+
+@pytest.fixture
+def canary_pod(world: World) -> dict[str, Any]:
+    """Add a ready pod of the canary, without labels of ours, to the world and return it."""
+    revision = owned_by("Deployment", "web-abcde", "uid-Deployment-web-abcde")
+    put(world.replica_sets, obj("ReplicaSet", "web-abcde-1", metadata=revision))
+    owner = owned_by("ReplicaSet", "web-abcde-1", "uid-ReplicaSet-web-abcde-1")
+    return ready_pod("web-abcde-1-klmno", owner)
+
+
+def ready_pod(name: str, metadata: dict[str, Any]) -> dict[str, Any]:
+    """Make a pod that is well."""
+    return obj("Pod", name, metadata=metadata, status={"conditions": [{"type": "Ready", "status": "True"}]})
+
+
+def test_every_pod_of_a_canary_is_around(world: World, canary_pod: dict[str, Any]) -> None:
+    """A canary's pods are labelled, so they are looked at when they are well, too."""
+    put(world.pods, canary_pod)
+
+    pods = {each["metadata"]["name"] for each in world.around(rollout()) if each["kind"] == "Pod"}
+    assert pods == {"web-1-abcde", "web-abcde-1-klmno"}
+
+
+@pytest.mark.parametrize("labels", [{}, {names.ROLLOUT_BATCH_ID: "1"}])
+def test_pod_of_a_canary_wakes_its_rollout_until_it_is_labelled(
+    world: World, canary_pod: dict[str, Any], labels: dict[str, str]
+) -> None:
+    """Afterwards it is like any other pod: what it does is seen elsewhere."""
+    canary_pod["metadata"]["labels"] = labels
+
+    woken = set(world.rollouts_near("Pod", canary_pod))
+    assert woken == (set() if labels else {Key(NAMESPACE, "web")})
+
+
+def test_pod_of_the_stable_side_that_is_well_wakes_nobody(world: World) -> None:
+    """Pods come and go by the thousand."""
+    pod = ready_pod("web-1-fghij", owned_by("ReplicaSet", "web-1", "uid-ReplicaSet-web-1"))
+
+    assert list(world.rollouts_near("Pod", pod)) == []
 
 
 @pytest.mark.parametrize("kind", ["Deployment", "Service", "Ingress"])

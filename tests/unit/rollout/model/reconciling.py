@@ -31,7 +31,8 @@ class Pass:
     @property
     def is_empty(self) -> bool:
         """Whether the plan asks for nothing."""
-        return not self.plan.actions and self.plan.status == self.snapshot.rollout.status
+        writes = (*self.plan.actions, *self.plan.courtesies)
+        return not writes and self.plan.status == self.snapshot.rollout.status
 
 
 def look(world: World, view: Mapping[Key, JsonObject] | None = None) -> Pass | None:
@@ -40,7 +41,9 @@ def look(world: World, view: Mapping[Key, JsonObject] | None = None) -> Pass | N
     rollout = objects.get(("Rollout", APP))
     if rollout is None:
         return None
-    snapshot = observe(rollout, [each for (kind, _), each in objects.items() if kind != "Rollout"], world.now)
+    around = [each for (kind, _), each in objects.items() if kind != "Rollout"]
+    around += [each.manifest for each in world.store.pods.values()]
+    snapshot = observe(rollout, around, world.now)
     made = plan(snapshot)
     invariants.plan_is_sound(snapshot, made, plan(snapshot))
     return Pass(snapshot, made, _execute(world, snapshot, made))
@@ -70,7 +73,8 @@ def _execute(world: World, snapshot: Snapshot, made: Plan) -> Iterator[bool]:
         invariants.world_is_sound(world)
         world.remember()
         yield True
-    for action in made.actions:
+    spare = made.courtesies if made.status == snapshot.rollout.status and not made.actions else ()
+    for action in (*made.actions, *spare):
         kind, name = _addressed(action)
         old = world.store.get(kind, name)
         try:
@@ -95,6 +99,8 @@ def _act(world: World, action: Action) -> None:
     match action:
         case Create(manifest):
             world.store.create(manifest)
+        case Patch(target, merge) if target.kind == "Pod":
+            world.store.label_pod(target.name, merge)
         case Patch(target, merge):
             world.engine_patch(target.kind, target.name, merge)
         case Delete(target, _, propagation):

@@ -44,6 +44,23 @@ class Pod:
     tag: str
     """Image tag of its template."""
     ready: bool = False
+    version: int = 0
+
+    @property
+    def manifest(self) -> JsonObject:
+        """The pod as an API server shows it."""
+        owner = {"kind": "ReplicaSet", "uid": self.owner, "controller": True}
+        return {
+            "kind": "Pod",
+            "metadata": {
+                "name": self.name,
+                "uid": self.name,
+                "resourceVersion": str(self.version),
+                "labels": dict(self.labels),
+                "ownerReferences": [owner],
+            },
+            "status": {"conditions": [{"type": "Ready", "status": str(self.ready)}]},
+        }
 
 
 class Store:
@@ -141,7 +158,17 @@ class Store:
 
     def set_ready(self, name: str, *, ready: bool) -> None:
         """Change whether a pod is ready."""
-        self.pods[name] = replace(self.pods[name], ready=ready)
+        self.pods[name] = replace(self.pods[name], ready=ready, version=self.tick())
+
+    def label_pod(self, name: str, merge: JsonObject) -> None:
+        """Add labels to a pod."""
+        found, metadata = self.pods.get(name), merge["metadata"]
+        if found is None:
+            raise NotFound(("Pod", name))
+        if (metadata["uid"], metadata["resourceVersion"]) != (found.name, str(found.version)):
+            raise Conflict(("Pod", name))
+        labels = tuple(sorted({**dict(found.labels), **metadata["labels"]}.items()))
+        self.pods[name] = replace(found, labels=labels, version=self.tick())
 
     def tick(self) -> int:
         """Give the next number; versions, uids and pod names come from one sequence."""
