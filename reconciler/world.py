@@ -35,6 +35,8 @@ _OWNER = "owner"  # index: uid of the controlling owner
 _WORKLOAD = "workload"  # index of Rollouts: namespace/name of the Deployment
 _SERVICE = "service"  # index of Rollouts and EndpointSlices: namespace/name of the Service
 _INGRESS = "ingress"  # index of Rollouts: namespace/name of the Ingress
+_MADE_FOR = "made-for"  # index of ReplicaSets: namespace/name of the Deployment that made it
+_SELECTOR = "selector"  # index of Deployments: namespace and one label that it selects
 _PINNED_BY = "pinned-by"  # index of Services: namespace/name of the Rollout
 _ROUTE = "route"  # index of Rollouts: apiVersion/kind/namespace/name of an object that routes for them
 _ROUTE_KIND = "route-kind"  # index of Rollouts: apiVersion/kind of such an object
@@ -57,9 +59,13 @@ class World:
                 _ROUTE_KIND: _route_kinds,
             },
         )
-        self.deployments: Cache[JsonObject] = Cache(DEPLOYMENTS, indexers={_OWNER: _owners})
+        self.deployments: Cache[JsonObject] = Cache(
+            DEPLOYMENTS, indexers={_OWNER: _owners, _SELECTOR: _selectors}
+        )
         self.replica_sets: Cache[JsonObject] = Cache(
-            REPLICA_SETS, decode=keep(REPLICA_SETS, _REPLICA_SET), indexers={_OWNER: _owners}
+            REPLICA_SETS,
+            decode=keep(REPLICA_SETS, _REPLICA_SET),
+            indexers={_OWNER: _owners, _MADE_FOR: _makers},
         )
         self.pods: Cache[JsonObject] = Cache(PODS, decode=keep(PODS, _POD), indexers={_OWNER: _owners})
         self.services: Cache[JsonObject] = Cache(SERVICES, indexers={_OWNER: _owners, _PINNED_BY: _pinned_by})
@@ -164,11 +170,8 @@ class World:
         services |= _by_name(self.services.by_index(_PINNED_BY, f"{namespace}/{rollout['metadata']['name']}"))
         ingresses = self._named(self.ingresses, namespace, _with_canary(_ingress_names(rollout)))
         ingresses |= _by_name(self.ingresses.by_index(_OWNER, uid))
-        sets = [
-            found
-            for each in deployments.values()
-            for found in self.replica_sets.by_index(_OWNER, each["metadata"]["uid"])
-        ]
+        sets = self._replica_sets(rollout, deployments.values())
+        deployments |= self._rivals(namespace, deployments.values())
         own = {each["metadata"]["uid"] for each in self.deployments.by_index(_OWNER, uid)}
         pods = (self._pods(each, whole=bool(own.intersection(_owners(each)))) for each in sets)
         slices = (self.endpoint_slices.by_index(_SERVICE, f"{namespace}/{name}") for name in services)
@@ -194,12 +197,15 @@ class World:
 
     def _by_owner(self, kind: str, value: JsonObject) -> Iterator[Key]:
         namespace = value["metadata"].get("namespace", "")
+        owners = _owner_names(value["metadata"])
         if kind == "Pod" and not read_trouble(value):
             # Pods that are well are seen in counts and endpoints; only a canary's are labelled.
             if is_ready(value) and names.ROLLOUT_BATCH_ID not in (value["metadata"].get("labels") or {}):
                 yield from self._releasing(namespace, value)
             return
-        for owner_kind, name in _owner_names(value["metadata"]):
+        if kind == "ReplicaSet" and not owners:
+            yield from self._awaiting(value)
+        for owner_kind, name in owners:
             match owner_kind:
                 case "Rollout":
                     yield Key(namespace, name)
@@ -219,6 +225,11 @@ class World:
                 for kind, rollout in _owner_names(deployment["metadata"]) if deployment else ():
                     if kind == "Rollout":
                         yield Key(namespace, rollout)
+
+    def _awaiting(self, left_behind: JsonObject) -> Iterator[Key]:
+        """Give the Rollouts whose canary may have left a ReplicaSet behind, by its name."""
+        for maker in _makers(left_behind):
+            yield from self._referring(_WORKLOAD, maker.rpartition("-")[0])
 
     def _by_reference(self, kind: str, value: JsonObject) -> Iterator[Key]:
         metadata = value["metadata"]
@@ -245,6 +256,29 @@ class World:
         path = f"{value['apiVersion']}/{value['kind']}/{metadata.get('namespace', '')}/{metadata['name']}"
         yield from self._referring(_ROUTE, path)
         yield from (_key(marker) for marker in marked_by(value))
+
+    def _replica_sets(self, rollout: JsonObject, deployments: Iterable[JsonObject]) -> list[JsonObject]:
+        """Collect the revisions of Deployments, and those that canaries left behind to be adopted."""
+        namespace = rollout["metadata"]["namespace"]
+        owned = (self.replica_sets.by_index(_OWNER, each["metadata"]["uid"]) for each in deployments)
+        canaries = (f"{namespace}/{name}" for name in _canaries(rollout, deployments))
+        made = (self.replica_sets.by_index(_MADE_FOR, path) for path in canaries)
+        found = {each["metadata"]["uid"]: each for group in (*owned, *made) for each in group}
+        return list(found.values())
+
+    def _rivals(self, namespace: str, deployments: Iterable[JsonObject]) -> dict[str, JsonObject]:
+        """Collect the namespace's other Deployments that may select the same pods."""
+        labels = {
+            f"{namespace}/{key}={value}"
+            for each in deployments
+            for key, value in (_at(each, "spec", "template", "metadata", "labels") or {}).items()
+        }
+        places = (*sorted(labels), f"{namespace}/")
+        return {
+            name: each
+            for place in places
+            for name, each in _by_name(self.deployments.by_index(_SELECTOR, place)).items()
+        }
 
     def _deployments(self, rollout: JsonObject, namespace: str, uid: str) -> dict[str, JsonObject]:
         found = self._named(self.deployments, namespace, _workload_names(rollout))
@@ -282,9 +316,9 @@ _IDENTITY: Tree = {
     "ownerReferences": None,
 }
 _REPLICA_SET: Tree = {
-    "metadata": _IDENTITY,
+    "metadata": {**_IDENTITY, "annotations": {names.DESIRED_REPLICAS: None, names.MAX_REPLICAS: None}},
     "spec": {"replicas": None, "template": None},
-    "status": {"replicas": None, "readyReplicas": None},
+    "status": {"replicas": None, "readyReplicas": None, "availableReplicas": None},
 }
 _CONTAINER: Tree = {"state": {"waiting": {"reason": None, "message": None}}}
 _POD: Tree = {
@@ -316,6 +350,30 @@ _ENDPOINT_SLICE: Tree = {
 def _owners(value: JsonObject) -> Iterable[str]:
     references = value["metadata"].get("ownerReferences") or ()
     return [each["uid"] for each in references if each.get("controller")]
+
+
+def _makers(replica_set: JsonObject) -> Iterable[str]:
+    """Name the Deployment after which a ReplicaSet is named, and which made it, whoever owns it now."""
+    metadata = replica_set["metadata"]
+    return [f"{metadata['namespace']}/{metadata['name'].rpartition('-')[0]}"]
+
+
+def _selectors(deployment: JsonObject) -> Iterable[str]:
+    """Give one label that every pod of a Deployment has; "" where its selector names none."""
+    selector = _at(deployment, "spec", "selector") or {}
+    one = min((f"{key}={value}" for key, value in (selector.get("matchLabels") or {}).items()), default="")
+    return [f"{deployment['metadata']['namespace']}/{one}"] if selector else []
+
+
+def _canaries(rollout: JsonObject, deployments: Iterable[JsonObject]) -> Iterator[str]:
+    """Name the canary Deployments that the releases known of a Rollout have or had."""
+    recorded = str(_at(rollout, "status", "canaryStatus", "canaryRevision") or "").rpartition("-")[2]
+    for workload in _workload_names(rollout):
+        for each in deployments:
+            if stamped := (each["metadata"].get("annotations") or {}).get(names.RELEASE):
+                yield manifests.canary_name(workload, stamped)
+        if recorded:
+            yield manifests.canary_name(workload, recorded)
 
 
 def _owner_names(metadata: JsonObject) -> list[tuple[str, str]]:

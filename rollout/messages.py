@@ -242,6 +242,11 @@ def waits_for_workload(name: str, stuck: str | None) -> str:
     return f"{text} ({stuck})" if stuck else text
 
 
+def waits_for_adoption(deployment: str, replica_set: str) -> str:
+    """Say: the approved pods are being handed over."""
+    return f"waits until Deployment {deployment} has taken over ReplicaSet {replica_set}"
+
+
 def waits_for_grace(seconds: int) -> str:
     """Say: the data plane gets time to notice a change of routing."""
     return f"waits until the data plane had {seconds} s (gracePeriodSeconds) to notice the change of routing"

@@ -51,6 +51,10 @@ CHANGED_AT = "sluice.dev/changed-at"
 
 COPIED = "sluice.dev/copied"
 """On a canary Ingress: JSON of the labels and annotations that it has through us, by name."""
+DESIRED_REPLICAS = "deployment.kubernetes.io/desired-replicas"
+"""On ReplicaSets, by the Deployment controller: the Deployment's replicas when it last scaled the set."""
+MAX_REPLICAS = "deployment.kubernetes.io/max-replicas"
+"""Likewise: replicas and maxSurge together; proportional scaling is reckoned from it."""
 
 POD_TEMPLATE_HASH = "pod-template-hash"
 CANARY_SUFFIX = "-canary"

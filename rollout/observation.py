@@ -114,9 +114,10 @@ def read_deployment(value: JsonObject) -> Deployment:
     labels, annotations = metadata.get("labels") or {}, _annotations(metadata)
     replicas = spec.get("replicas", 1)
     strategy = spec.get("strategy") or {}
+    surge, unavailable = _limits(strategy, replicas)
     return Deployment(
         target=_target("Deployment", metadata),
-        owner_uid=_owner_uid(metadata),
+        owner_uid=_owner(metadata, "uid"),
         generation=metadata.get("generation", 0),
         observed_generation=status.get("observedGeneration", 0),
         deleting="deletionTimestamp" in metadata,
@@ -127,7 +128,8 @@ def read_deployment(value: JsonObject) -> Deployment:
         paused=bool(spec.get("paused")),
         recreates=strategy.get("type") == "Recreate",
         replicas=replicas,
-        max_unavailable=_max_unavailable(strategy, replicas),
+        max_surge=surge,
+        max_unavailable=unavailable,
         digest=template_digest(spec["template"]),
         status_replicas=status.get("replicas", 0),
         updated=status.get("updatedReplicas", 0),
@@ -162,12 +164,15 @@ def read_replica_set(value: JsonObject) -> ReplicaSet:
     metadata, spec, status = value["metadata"], value["spec"], value.get("status") or {}
     return ReplicaSet(
         target=_target("ReplicaSet", metadata),
-        owner_uid=_owner_uid(metadata),
+        owner_uid=_owner(metadata, "uid"),
+        owner_name=_owner(metadata, "name"),
         hash=(metadata.get("labels") or {}).get(names.POD_TEMPLATE_HASH, ""),
         digest=template_digest(spec.get("template") or {}),
         replicas=spec.get("replicas", 1),
         present=status.get("replicas", 0),
         ready=status.get("readyReplicas", 0),
+        available=status.get("availableReplicas", 0),
+        scaled_for=_scaled_for(_annotations(metadata)),
     )
 
 
@@ -177,7 +182,7 @@ def read_pod(value: JsonObject) -> Pod:
     labels = metadata.get("labels") or {}
     return Pod(
         target=_target("Pod", metadata),
-        owner_uid=_owner_uid(metadata),
+        owner_uid=_owner(metadata, "uid"),
         ready=is_ready(value),
         rollout_id=labels.get(names.ROLLOUT_ID, ""),
         batch=labels.get(names.ROLLOUT_BATCH_ID, ""),
@@ -195,12 +200,17 @@ def _lives(pod: JsonObject) -> bool:
     return "deletionTimestamp" not in pod["metadata"] and phase not in {"Succeeded", "Failed"}
 
 
+def _scaled_for(annotations: Mapping[str, str]) -> tuple[int, int] | None:
+    desired, most = (annotations.get(key, "") for key in (names.DESIRED_REPLICAS, names.MAX_REPLICAS))
+    return (int(desired), int(most)) if desired.isdecimal() and most.isdecimal() else None
+
+
 def read_service(value: JsonObject, rollout_uid: str) -> Service:
     """Read a Service."""
     metadata = value["metadata"]
     return Service(
         target=_target("Service", metadata),
-        owned=_owner_uid(metadata) == rollout_uid,
+        owned=_owner(metadata, "uid") == rollout_uid,
         deleting="deletionTimestamp" in metadata,
         pin=_annotations(metadata).get(names.PIN),
         pinned_by=_annotations(metadata).get(names.PINNED_BY),
@@ -215,7 +225,7 @@ def read_ingress(value: JsonObject, rollout_uid: str) -> Ingress:
     metadata = value["metadata"]
     return Ingress(
         target=_target("Ingress", metadata),
-        owned=_owner_uid(metadata) == rollout_uid,
+        owned=_owner(metadata, "uid") == rollout_uid,
         deleting="deletionTimestamp" in metadata,
         manifest=value,
     )
@@ -255,7 +265,7 @@ def read_troubles(pods: Iterable[JsonObject]) -> dict[str, str]:
     found: dict[str, str] = {}
     for pod in sorted(pods, key=lambda each: str(each["metadata"]["name"]), reverse=True):
         if trouble := read_trouble(pod):
-            found[_owner_uid(pod["metadata"])] = f"pod {pod['metadata']['name']}: {trouble}"
+            found[_owner(pod["metadata"], "uid")] = f"pod {pod['metadata']['name']}: {trouble}"
     return found
 
 
@@ -292,20 +302,22 @@ def _annotations(metadata: JsonObject) -> Mapping[str, str]:
     return found
 
 
-def _owner_uid(metadata: JsonObject) -> str:
+def _owner(metadata: JsonObject, field: str) -> str:
+    """Give the uid or name of the controlling owner, "" for none."""
     references: Iterable[Mapping[str, Any]] = metadata.get("ownerReferences") or ()
-    return next((str(each["uid"]) for each in references if each.get("controller")), "")
+    return next((str(each[field]) for each in references if each.get("controller")), "")
 
 
-def _max_unavailable(strategy: JsonObject, replicas: int) -> int:
-    """Resolve ``maxUnavailable`` as the Deployment controller does.
+def _limits(strategy: JsonObject, replicas: int) -> tuple[int, int]:
+    """Resolve ``maxSurge`` and ``maxUnavailable`` as the Deployment controller does.
 
-    A percentage is rounded down (of ``maxSurge`` up); where both come to nothing, one pod may be missing.
+    A percentage is rounded up for the surge, down for what may be missing; where both come to nothing,
+    one pod may be missing.
     """
     limits = strategy.get("rollingUpdate") or {}
     surge = _share(limits.get("maxSurge", _DEFAULT_LIMIT), replicas, ceil)
     unavailable = _share(limits.get("maxUnavailable", _DEFAULT_LIMIT), replicas, floor)
-    return min(replicas, 1 if surge == unavailable == 0 else unavailable)
+    return surge, min(replicas, 1 if surge == unavailable == 0 else unavailable)
 
 
 def _share(value: int | str, replicas: int, rounded: Callable[[float], int]) -> int:

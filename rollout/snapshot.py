@@ -57,6 +57,7 @@ class Deployment:
     paused: bool
     recreates: bool
     replicas: int
+    max_surge: int
     max_unavailable: int
     digest: str
     status_replicas: int
@@ -74,12 +75,26 @@ class ReplicaSet:
 
     target: Target
     owner_uid: str
+    owner_name: str
     hash: str
     digest: str
     replicas: int
     present: int
     """Pods that exist and are not terminating (``status.replicas``)."""
     ready: int
+    available: int
+    scaled_for: tuple[int, int] | None
+    """The Deployment's replicas, and these with its surge, for which its controller last scaled this set."""
+
+    @property
+    def maker(self) -> str:
+        """The Deployment that made this set, and after which it is named, whoever owns it now."""
+        return self.target.name.rpartition("-")[0]
+
+    @property
+    def left_behind(self) -> bool:
+        """Whether nobody has adopted it since its maker had it, or has it still."""
+        return self.owner_name in {"", self.maker}
 
 
 @dataclass(frozen=True)

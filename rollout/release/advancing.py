@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from rollout import messages
 from rollout.actions import Event
 from rollout.approval import Stamp
-from rollout.release import batches, closing, cursor, holding, pods, routes, services
+from rollout.release import batches, closing, cursor, handover, holding, pods, routes, services
 from rollout.release.facts import Facts
 from rollout.release.outcome import DONE, Doing, Outcome, Task, first_unfinished, together
 from rollout.release.plan_value import Plan
@@ -178,6 +178,7 @@ def _stages(facts: Facts, step: Step) -> tuple[_Stage, ...]:
                 each_service(lambda ref: services.suitable(facts, ref)),
                 each(lambda ref: routes.suitable(facts, ref)),
                 lambda: holding.settle(facts),
+                lambda: handover.forget_empty(facts),
                 each(lambda ref: routes.restrict(facts, ref, limit)),
                 each_service(lambda ref: services.pin(facts, ref)),
             ),

@@ -1,7 +1,7 @@
 """The end of a release: the new version let out, or taken back, and nothing of ours left.
 
 Let out:     stable Service widened and seen -> no weight -> grace -> route and canary Service gone
-             -> gate opened -> native rolling update complete -> canary gone
+             -> approved pods handed over -> gate opened -> native rolling update complete -> canary gone
 Taken back:  no weight -> grace -> route gone -> gate opened (the template is the stable one's)
              -> canary Service gone -> canary drained and gone -> stable Service widened
 """
@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from rollout import messages
 from rollout.actions import Event
-from rollout.release import holding, pods, routes, services
+from rollout.release import handover, holding, pods, routes, services
 from rollout.release.facts import Facts, owned_deployments, pinned_services
 from rollout.release.outcome import DONE, Doing, Outcome, Task, first_unfinished, together
 from rollout.release.plan_value import Plan
@@ -83,6 +83,7 @@ def clear(snapshot: Snapshot, refs: Iterable[TrafficRoutingRef]) -> Outcome:
             lambda: routes.remove(snapshot),
             lambda: services.remove_canaries(snapshot),
             lambda: _remove_canaries(snapshot, drained=False),
+            lambda: handover.clear(snapshot),
             lambda: together(services.widen(snapshot, each) for each in pinned_services(snapshot, refs)),
         ]
     )
@@ -124,6 +125,7 @@ def _letting_out(facts: Facts, *, wait: bool) -> tuple[_Named, ...]:
         ("FinalisingStepRouteTrafficToStable", lambda: _silence(facts)),
         ("FinalisingStepRouteTrafficToStable", lambda: routes.remove(snapshot)),
         ("RemoveCanaryService", lambda: services.remove_canaries(snapshot)),
+        ("ResumeWorkload", lambda: handover.hand_over(facts)),
         ("ResumeWorkload", lambda: holding.open_gate(facts)),
     )
     waiting: tuple[_Named, ...] = (("ResumeWorkload", lambda: holding.rolled_out(facts)),) if wait else ()

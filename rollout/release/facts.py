@@ -119,8 +119,22 @@ class Facts:
     @property
     def newest(self) -> ReplicaSet | None:
         """The revision of the workload's present template."""
-        same = [each for each in self._owned_sets(self.workload) if each.digest == self.workload.digest]
-        return max(same, key=lambda each: (each.replicas, each.hash), default=None)
+        return max(self.same_template, key=lambda each: (each.replicas, each.hash), default=None)
+
+    @property
+    def same_template(self) -> tuple[ReplicaSet, ...]:
+        """The workload's own ReplicaSets of its present template, with pods or without."""
+        own = self._owned_sets(self.workload)
+        return tuple(each for each in own if each.digest == self.workload.digest)
+
+    @property
+    def unadopted(self) -> tuple[ReplicaSet, ...]:
+        """ReplicaSets that the canary Deployment left behind and that are not the workload's yet."""
+        return tuple(
+            each
+            for each in self.snapshot.replica_sets
+            if each.left_behind and each.maker == self.canary_name and each.digest == self.workload.digest
+        )
 
     @property
     def unsettled(self) -> tuple[ReplicaSet, ...]:
@@ -143,8 +157,13 @@ class Facts:
         """The revision that the canary Deployment runs."""
         if self.canary is None:
             return None
-        sets = [each for each in self._owned_sets(self.canary) if each.digest == self.canary.digest]
+        sets = [each for each in self.canary_sets if each.digest == self.canary.digest]
         return max(sets, key=lambda each: (each.replicas, each.hash), default=None)
+
+    @property
+    def canary_sets(self) -> tuple[ReplicaSet, ...]:
+        """Every revision of the canary Deployment."""
+        return tuple(self._owned_sets(self.canary)) if self.canary else ()
 
     @property
     def canary_trouble(self) -> str | None:

@@ -80,8 +80,8 @@ def _sized(revision: ReplicaSet, replicas: int) -> Patch:
 
 
 def _serving(revision: ReplicaSet) -> int:
-    """Count ready pods that stay: a shrink that the controller has not counted yet is taken as done."""
-    return min(revision.ready, revision.replicas)
+    """Count available pods that stay: a shrink that the controller has not counted yet is taken as done."""
+    return min(revision.available, revision.replicas)
 
 
 def rolled_out(facts: Facts) -> Outcome:

@@ -153,7 +153,9 @@ def _without_workload(snapshot: Snapshot, spec: RolloutSpec) -> Plan:
     if spec.disabled:
         status = replace(rollout.status, phase=Phase.DISABLED, message=messages.DISABLED)
     else:
-        status = Status(phase=Phase.INITIAL, message=messages.WORKLOAD_NOT_FOUND, release=Release())
+        # The release is forgotten when all that it left is gone: it is found by the release's id.
+        release = Release() if outcome is DONE else rollout.status.release
+        status = Status(phase=Phase.INITIAL, message=messages.WORKLOAD_NOT_FOUND, release=release)
     return Plan(status, outcome.actions if outcome else ())
 
 

@@ -51,9 +51,7 @@ def grow(facts: Facts, step: Step) -> Outcome:
     if facts.canary.deleting:
         return Doing(messages.waits_for_removal("Deployment", name))
     if facts.canary.replicas < total:
-        return Doing(
-            f"scales Deployment {name} to {total}", (_scale(facts.canary, total, "raise to the step's size"),)
-        )
+        return scale_to(facts.canary, total, "raise to the step's size")
     return DONE
 
 
@@ -72,10 +70,12 @@ def shrink(facts: Facts, step: Step) -> Outcome:
     total = wanted(facts, step)
     if facts.canary is None or facts.canary.replicas <= total:
         return DONE
-    return Doing(
-        f"scales Deployment {facts.canary_name} to {total}",
-        (_scale(facts.canary, total, "lower to the step's size"),),
-    )
+    return scale_to(facts.canary, total, "lower to the step's size")
+
+
+def scale_to(canary: Deployment, total: int, why: str) -> Doing:
+    """Change the size of a canary Deployment."""
+    return Doing(f"scales Deployment {canary.target.name} to {total}", (_scale(canary, total, why),))
 
 
 def remove(snapshot: Snapshot, canary: Deployment, *, drained: bool) -> Outcome:

@@ -40,7 +40,7 @@ ALLOWED: dict[tuple[str, str], dict[tuple[str, str], str]] = {
         ("rollouts.kruise.io/rollouts/status", "*"): "get patch",
         ("rollouts.kruise.io/rollouts/finalizers", "*"): "update",
         ("apps/deployments", "*"): f"{READ} create patch delete",
-        ("apps/replicasets", "*"): READ_PATCH,
+        ("apps/replicasets", "*"): f"{READ_PATCH} delete",
         ("/pods", "*"): READ_PATCH,
         ("/services", "*"): f"{READ_PATCH} create delete",
         ("discovery.k8s.io/endpointslices", "*"): READ,

@@ -28,7 +28,14 @@ def rollout(**more: Any) -> dict[str, Any]:
     """Make a Rollout of the walkthrough."""
     canary = {"trafficRoutings": [{"service": "web", "ingress": {"name": "front"}}]}
     spec = {"workloadRef": {"name": "web"}, "strategy": {"canary": canary}}
-    return obj("Rollout", "web", spec=spec, metadata={"uid": ROLLOUT_UID}, **more)
+    status = {"canaryStatus": {"canaryRevision": "digest-abcde"}}
+    return obj("Rollout", "web", spec=spec, status=status, metadata={"uid": ROLLOUT_UID}, **more)
+
+
+def deployment(name: str, selector: Mapping[str, Any], **more: Any) -> dict[str, Any]:
+    """Make a Deployment whose pods have two labels."""
+    template = {"metadata": {"labels": {"app": "web", "tier": "front"}}}
+    return obj("Deployment", name, spec={"selector": selector, "template": template}, **more)
 
 
 def owned_by(kind: str, name: str, uid: str) -> dict[str, Any]:
@@ -46,9 +53,11 @@ def world() -> World:
     """Return a world with one release and, beside it, objects of others."""
     world = World()
     put(world.rollouts, rollout())
-    put(world.deployments, obj("Deployment", "web"))
+    put(world.deployments, deployment("web", {"matchLabels": {"app": "web", "tier": "front"}}))
     put(world.deployments, obj("Deployment", "web-abcde", metadata=owned_by("Rollout", "web", ROLLOUT_UID)))
-    put(world.deployments, obj("Deployment", "other"))
+    put(world.deployments, deployment("other", {"matchLabels": {"app": "other"}}))
+    put(world.replica_sets, obj("ReplicaSet", "web-abcde-2"))
+    put(world.replica_sets, obj("ReplicaSet", "web-zzzzz-2"))
     put(
         world.replica_sets,
         obj("ReplicaSet", "web-1", metadata=owned_by("Deployment", "web", "uid-Deployment-web")),
@@ -80,6 +89,7 @@ def test_around_a_rollout_is_what_it_names_owns_or_pinned_and_nothing_else(world
         ("Deployment", "web"),
         ("Deployment", "web-abcde"),
         ("ReplicaSet", "web-1"),
+        ("ReplicaSet", "web-abcde-2"),
         ("Pod", "web-1-abcde"),
         ("Service", "web"),
         ("Service", "web-canary"),
@@ -97,6 +107,7 @@ def test_around_a_rollout_is_what_it_names_owns_or_pinned_and_nothing_else(world
         ("Deployment", "web"),
         ("Deployment", "web-abcde"),
         ("ReplicaSet", "web-1"),
+        ("ReplicaSet", "web-abcde-2"),
         ("Pod", "web-1-abcde"),
         ("Service", "web"),
         ("Service", "web-canary"),
@@ -239,3 +250,22 @@ def test_reference_that_says_nothing_readable_asks_for_nothing(refs: object) -> 
     put(world.rollouts, obj("Rollout", "odd", spec={"strategy": {"canary": canary}}))
 
     assert world.kinds_asked_for == frozenset()
+
+
+@pytest.mark.parametrize(
+    "selector",
+    [
+        {"matchLabels": {"app": "web"}},
+        {"matchLabels": {"tier": "front"}},
+        {"matchLabels": {"app": "web", "tier": "front"}},
+        {"matchExpressions": [{"key": "app", "operator": "Exists"}]},
+    ],
+    ids=["one label", "another", "both", "expressions"],
+)
+def test_around_a_rollout_is_every_deployment_that_could_take_its_pods(
+    world: World, selector: Mapping[str, Any]
+) -> None:
+    """A ReplicaSet that is left behind is adopted by whoever selects its labels."""
+    put(world.deployments, deployment("rival", selector))
+
+    assert "rival" in {each["metadata"]["name"] for each in world.around(rollout())}

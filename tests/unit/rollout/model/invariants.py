@@ -9,10 +9,10 @@ from functools import lru_cache
 from typing import NoReturn
 
 from rollout import names
-from rollout.actions import Action, Create, Delete, Patch
+from rollout.actions import Action, Create, Delete, Patch, Propagation
 from rollout.release.plan import Plan
 from rollout.revision import template_digest
-from rollout.snapshot import Snapshot
+from rollout.snapshot import ReplicaSet, Snapshot
 from rollout.spec import RolloutSpec, Step
 from rollout.status import Phase, Reason, Release, Status, StepState, parse_time
 from rollout.wire import JsonObject
@@ -178,7 +178,7 @@ def write_is_allowed(
         case "Deployment":
             _canary_write(world, snapshot, action, old, new)
         case "ReplicaSet":
-            _settling_write(snapshot, action)
+            _revision_write(snapshot, action)
         case _:
             return
 
@@ -298,6 +298,8 @@ def _canary_write(
     """Canary pods appear only beside a pinned Service, and go only after their traffic."""
     before, after = _size(old), _size(new)
     spec = snapshot.rollout.spec
+    if isinstance(action, Delete) and action.propagation is Propagation.ORPHAN:
+        _left_behind_whole(snapshot, action)
     if after > before and isinstance(spec, RolloutSpec) and snapshot.workload is not None:
         own = [each for each in snapshot.replica_sets if each.owner_uid == snapshot.workload.target.uid]
         serving = [each for each in own if each.replicas > 0]
@@ -312,6 +314,18 @@ def _canary_write(
         expect("late-create", holds=pinned, text="an old view created canary pods behind a wide Service")
     if after < before and snapshot.workload is not None and isinstance(spec, RolloutSpec):
         _shrinking(world, snapshot, spec, after)
+
+
+def _left_behind_whole(snapshot: Snapshot, action: Delete) -> None:
+    """Let a canary leave its pods behind only when they are scaled by the Deployment's numbers alone."""
+    workload = snapshot.workload
+    assert workload is not None
+    canary = next(each for each in snapshot.deployments.values() if each.target == action.target)
+    wanted = (workload.replicas, workload.replicas + workload.max_surge)
+    own = [each for each in snapshot.replica_sets if each.owner_uid == canary.target.uid]
+    expect("left-behind-whole", holds=canary.paused, text="its own controller still acts")
+    expect("left-behind-whole", holds=all(each.scaled_for == wanted for each in own), text=f"{own}")
+    expect("left-behind-whole", holds=workload.gate is not None, text="the gate is open already")
 
 
 def _shrinking(world: World, snapshot: Snapshot, spec: RolloutSpec, after: int) -> None:
@@ -347,15 +361,27 @@ def _graced_lowering(world: World) -> None:
     expect("grace", holds=holds, text=f"canary cut {since} after its weight was lowered")
 
 
-def _settling_write(snapshot: Snapshot, action: Action) -> None:
+def _revision_write(snapshot: Snapshot, action: Action) -> None:
+    """Only empty ReplicaSets are deleted, only the workload's own are resized, and those within limits."""
+    assert not isinstance(action, Create)
+    (found,) = (each for each in snapshot.replica_sets if each.target == action.target)
+    if isinstance(action, Delete):
+        empty = not found.replicas and not found.present
+        orphaned = snapshot.workload is None and not found.owner_uid
+        text = f"{found.target.name} is deleted with pods"
+        expect("empty-before-removal", holds=empty or orphaned, text=text)
+    elif "spec" in action.merge:
+        _settling_write(snapshot, found, action)
+
+
+def _settling_write(snapshot: Snapshot, target: ReplicaSet, action: Patch) -> None:
     """Settling never takes the Deployment below its own limits, or below what it has."""
-    assert isinstance(action, Patch)
     workload = snapshot.workload
     assert workload is not None
-    own = {each.target.name: each for each in snapshot.replica_sets if each.owner_uid == workload.target.uid}
-    ready = sum(each.ready for each in own.values())
-    target = own[action.target.name]
-    lost = max(0, target.ready - action.merge.get("spec", {}).get("replicas", target.replicas))
+    expect("own-revisions-only", holds=target.owner_uid == workload.target.uid, text=f"{action}")
+    own = [each for each in snapshot.replica_sets if each.owner_uid == workload.target.uid]
+    ready = sum(each.ready for each in own)
+    lost = max(0, target.ready - action.merge["spec"].get("replicas", target.replicas))
     least = min(ready, workload.replicas - workload.max_unavailable)
     text = f"settling leaves {ready - lost} of {ready} ready pods, {least} are needed"
     expect("settle-within-limits", holds=ready - lost >= least, text=text)
