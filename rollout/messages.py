@@ -115,6 +115,70 @@ def route_unsupported(service: str) -> str:
     return f"trafficRoutings of Service {service}: only ingress is supported yet"
 
 
+def http_route_unrelated(route: str, service: str) -> str:
+    """Say: the HTTPRoute sends no request to the stable Service."""
+    return f"HTTPRoute {route} has no rule that sends requests to backend Service {service}: correct either"
+
+
+def http_route_beyond(route: str, why: str) -> str:
+    """Say: a step that the HTTPRoute cannot carry."""
+    return f"HTTPRoute {route} cannot carry this release: {why}"
+
+
+def http_route_refused(route: str, parent: str, why: str) -> str:
+    """Say: a Gateway does not serve the HTTPRoute."""
+    return (
+        f"HTTPRoute {route} is not accepted by its parent {parent} ({why}): correct spec.parentRefs, "
+        "the Gateway or its listeners; until then nothing moves"
+    )
+
+
+def http_route_orphaned(route: str) -> str:
+    """Say: the HTTPRoute belongs to no Gateway."""
+    return f"HTTPRoute {route} has no spec.parentRefs: no Gateway serves it; until then nothing moves"
+
+
+def http_route_unnoticed(route: str, parent: str) -> str:
+    """Say: a Gateway has not taken in the last change of the HTTPRoute."""
+    return f"waits until the parent {parent} of HTTPRoute {route} has accepted its present generation"
+
+
+def matched_twice(name: str, one: str, other: str) -> str:
+    """Say: two conditions on one header or query parameter, which one match cannot hold."""
+    return (
+        f"{name} is matched twice, by {one!r} and by {other!r}, which one match cannot say: "
+        "use another name in steps[].matches"
+    )
+
+
+def prefix_replaced(kind: str) -> str:
+    """Say: a path type that a rewriting rule cannot have."""
+    return (
+        "a rule with a ReplacePrefixMatch filter can be narrowed only by steps[].matches with a path of type "
+        f"PathPrefix, not {kind}"
+    )
+
+
+def route_too_large(found: int, what: str, most: int) -> str:
+    """Say: beyond the limits of the Gateway API."""
+    return (
+        f"it would have {found} {what} with the canary's, and the Gateway API allows {most}: use fewer "
+        "steps[].matches, or divide the route"
+    )
+
+
+def too_many_headers(what: str, found: int, most: int) -> str:
+    """Say: a header filter beyond the limits of the Gateway API."""
+    return (
+        f"its header filter would {what} {found} headers with the step's, and the Gateway API allows {most}"
+    )
+
+
+def marks_too_large(size: int, most: int) -> str:
+    """Say: the rules are too large to be remembered in an annotation."""
+    return f"its rules take {size} bytes in an annotation, and {most} are allowed: divide the route"
+
+
 def kind_not_read_yet(kind: RouteKind) -> str:
     """Say: the first list of a kind is still under way."""
     return f"waits until every {kind} has been read"

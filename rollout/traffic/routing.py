@@ -19,6 +19,12 @@ class Routing:
         """Tell whether any request can arrive at the canary."""
         return self.weight > 0 or bool(self.matches)
 
+    def within(self, limit: "Routing") -> "Routing":
+        """Leave of this routing what ``limit`` allows; nothing is ever more than it was."""
+        matches = tuple(each for each in self.matches if each in limit.matches)
+        left = Routing(min(self.weight, limit.weight), matches, self.modifier)
+        return left if left.reaches_canary else ALL_STABLE
+
 
 ALL_STABLE = Routing()
 

@@ -11,6 +11,7 @@ from rollout.actions import Delete
 from rollout.release.facts import Facts
 from rollout.release.outcome import DONE, Doing, Outcome, together
 from rollout.release.routes.custom import CustomRoute
+from rollout.release.routes.http_route import HTTPRoute
 from rollout.release.routes.ingress import IngressRoute
 from rollout.release.routes.returning import changed, give_back
 from rollout.release.routes.route import Route
@@ -32,11 +33,18 @@ __all__ = [
     "wanted",
 ]
 
+# Sending everything to the stable Service must not depend for ever on a data plane that says it has noticed:
+# one that has not said so in this time is away, and so are the requests that it would have sent.
+_LONGEST_NOTICE = timedelta(seconds=60)
+
 
 def routes_of(facts: Facts, ref: TrafficRoutingRef) -> tuple[Route, ...]:
     """Give the routes of an entry of trafficRoutings, in the order in which the canary's share rises."""
-    custom: tuple[Route, ...] = tuple(CustomRoute(facts, ref, each) for each in ref.custom)
-    return (*custom, IngressRoute(facts, ref, ref.ingress_name)) if ref.ingress_name else custom
+    return (
+        *(CustomRoute(facts, ref, each) for each in ref.custom),
+        *((HTTPRoute(facts, ref, ref.http_route),) if ref.http_route else ()),
+        *((IngressRoute(facts, ref, ref.ingress_name),) if ref.ingress_name else ()),
+    )
 
 
 def suitable(facts: Facts, ref: TrafficRoutingRef) -> Outcome:
@@ -72,7 +80,7 @@ def _restrict(route: Route, limit: Routing) -> Outcome:
     live = route.live
     if live is None:  # somebody else's hand is in it: nothing, until pods and endpoints were seen
         return route.say(ALL_STABLE)
-    return route.say(live if _within(live, limit) else limit)
+    return route.say(live.within(limit))
 
 
 def route(facts: Facts, ref: TrafficRoutingRef, routing: Routing) -> Outcome:
@@ -95,19 +103,24 @@ def _route(route: Route, routing: Routing) -> Outcome:
 def silence(facts: Facts, ref: TrafficRoutingRef) -> Outcome:
     """Send everything to the stable Service, whatever else is wrong, and give the data plane its grace."""
     loud = (each for each in reversed(routes_of(facts, ref)) if each.reaches_canary and not each.leaving)
-    return together(each.silence() for each in loud) or grace(facts, ref)
+    return together(each.silence() for each in loud) or grace(facts, ref, at_most=_LONGEST_NOTICE)
 
 
-def grace(facts: Facts, ref: TrafficRoutingRef) -> Outcome:
-    """Wait until the data plane had its time to notice the last change of each route."""
-    return together(_grace(facts, route) for route in routes_of(facts, ref) if route.carries)
+def grace(facts: Facts, ref: TrafficRoutingRef, at_most: timedelta | None = None) -> Outcome:
+    """Wait until the data plane has noticed the last change of each route, or had its time to.
+
+    ``at_most`` limits the wait for a data plane that has to say so itself.
+    """
+    return together(_grace(facts, route, at_most) for route in routes_of(facts, ref) if route.carries)
 
 
-def _grace(facts: Facts, route: Route) -> Outcome:
-    if route.unnoticed:
-        return Doing(route.unnoticed)
+def _grace(facts: Facts, route: Route, at_most: timedelta | None) -> Outcome:
     seconds, now = route.ref.grace_seconds, facts.snapshot.now
     changed = parse_time(route.changed_at)
+    if route.unnoticed:
+        last = changed + at_most if changed and at_most else None
+        if at_most is None or (last and now < last):
+            return Doing(route.unnoticed, until=last)
     if seconds <= 0 or changed is None:
         return DONE
     if changed > now:  # written under a clock that was ahead: counted from now
@@ -135,7 +148,3 @@ def _remove_ingresses(snapshot: Snapshot) -> Outcome:
             )
             return Doing(waits, actions)
     return DONE
-
-
-def _within(live: Routing, limit: Routing) -> bool:
-    return live.weight <= limit.weight and set(live.matches) <= set(limit.matches)

@@ -1,9 +1,11 @@
 """Users' own routes given back: found by our mark on them, whatever the Rollout says by now."""
 
-from rollout import messages
+from rollout import messages, names
 from rollout.actions import Patch
 from rollout.release.facts import guarded, owned_deployments
 from rollout.release.outcome import DONE, Doing, Outcome, together
+from rollout.release.routes import http_route
+from rollout.route_kinds import HTTP_ROUTE, RouteKind
 from rollout.snapshot import RouteObject, Snapshot
 from rollout.traffic import custom
 from rollout.wire import JsonObject
@@ -11,7 +13,9 @@ from rollout.wire import JsonObject
 
 def given_back(manifest: JsonObject) -> JsonObject | None:
     """Build the patch that makes a route its owner's again; None when what it was is not known."""
-    return custom.given_back(manifest)
+    kind = RouteKind(manifest["apiVersion"], manifest["kind"])
+    scripted = names.ORIGINAL_SPEC in (manifest["metadata"].get("annotations") or {})
+    return http_route.given_back(manifest) if kind == HTTP_ROUTE and not scripted else custom.given_back(manifest)
 
 
 def changed(snapshot: Snapshot) -> tuple[RouteObject, ...]:

@@ -1,0 +1,193 @@
+"""The canary's share, written into a user's own rules.
+
+Weights divide the stable backend's own share, so that other backends of a rule keep theirs. Matches become
+rules of their own; where these stand, and what shields the user's other rules from them:
+
+* The route decides first, the step second: a request goes to the canary when the rule that takes it today
+  leads to the stable Service *and* the step's match fits. So each match is joined with the rule's own.
+* What is joined is more specific than the rule's own match and wins wherever it stands. It stands at the
+  end, because ties are won by the first rule, and a tie with another rule of the user's is the user's.
+* Only a match that says no more than the rule's own (a path alone) ties with it, and stands right before it.
+* Where a joined match would beat a rule of the user's that has beaten the stable rule so far, that rule is
+  repeated with the joined match, and wins again.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from rollout import messages
+from rollout.spec import HeaderModifier
+from rollout.traffic.gateway.backends import MOST_WEIGHT, Backends, Rules, refs_of, shares, weight_of
+from rollout.traffic.gateway.filters import modified, replaces_prefix
+from rollout.traffic.gateway.matches import Unsayable, asked, both, covers, matches_of, overlaps, precedence
+from rollout.traffic.routing import Routing
+from rollout.wire import JsonObject
+
+# Limits of the API (HTTPRoute v1): what is beyond them is refused by the API server.
+_MOST_RULES, _MOST_MATCHES, _MOST_MATCHES_IN_ALL = 16, 64, 128
+_MOST_BACKENDS = 16
+_FINEST = 100  # a percentage of any whole weight is whole when all weights are taken a hundredfold
+
+
+def render(rules: Rules, backends: Backends, routing: Routing) -> list[JsonObject]:
+    """Write a routing into the user's rules. Raises Unsayable.
+
+    Matches take precedence where a step has both, as users of this API know it for the Gateway API.
+    """
+    if not routing.reaches_canary or not any(shares(rule, backends) for rule in rules):
+        return list(rules)
+    rendered = (
+        _with_matches(rules, backends, routing) if routing.matches else _with_weight(rules, backends, routing)
+    )
+    _check_limits(rendered)
+    return rendered
+
+
+def _with_weight(rules: Rules, backends: Backends, routing: Routing) -> list[JsonObject]:
+    return [
+        {**rule, "backendRefs": _divided(refs_of(rule), backends, routing)}
+        if shares(rule, backends)
+        else rule
+        for rule in rules
+    ]
+
+
+def _divided(refs: Rules, backends: Backends, routing: Routing) -> list[JsonObject]:
+    """Take the canary's share out of the stable backend's, in whole numbers, never more than asked for."""
+    scale = min(_FINEST, MOST_WEIGHT // max(weight_of(ref) for ref in refs))
+    divided: list[JsonObject] = []
+    for ref in refs:
+        whole = weight_of(ref) * scale
+        if not backends.is_stable(ref):
+            divided.append({**ref, "weight": whole})
+            continue
+        share = whole * routing.weight // 100
+        divided.append({**ref, "weight": whole - share})
+        divided.append(_canary(ref, backends, share, routing.modifier))
+    return divided
+
+
+def _canary(ref: JsonObject, backends: Backends, weight: int, modifier: HeaderModifier | None) -> JsonObject:
+    canary = {**ref, "name": backends.canary, "weight": weight}
+    return modified(canary, modifier)
+
+
+def _with_matches(rules: Rules, backends: Backends, routing: Routing) -> list[JsonObject]:
+    stable = [_Served(index, own) for index, rule in enumerate(rules) for own in _served(rule, backends)]
+    joined = list(_joined(stable, [asked(each) for each in routing.matches]))
+    before: dict[int, list[JsonObject]] = {}
+    after: list[JsonObject] = []
+    for index in sorted({each.index for each in stable}):
+        canary = _canary_rule(rules[index], backends, routing.modifier)
+        here = [each for each in joined if each.index == index]
+        before[index] = list(_rules_for(canary, [each.match for each in here if each.equal]))
+        above = [each for each in here if not each.equal]
+        for each in above:
+            after += _shields(rules, backends, each, stable)
+        after += _rules_for(canary, [each.match for each in above])
+    return [each for index, rule in enumerate(rules) for each in (*before.get(index, ()), rule)] + after
+
+
+@dataclass(frozen=True)
+class _Served:
+    """A match that leads to the stable Service, and the index of its rule."""
+
+    index: int
+    match: JsonObject
+
+
+@dataclass(frozen=True)
+class _Joined:
+    """A match for the canary: ``index`` is that of the rule it comes from."""
+
+    index: int
+    match: JsonObject
+    equal: bool
+    """Whether it says no more than the rule's own, or whether the API does not say which of them wins."""
+    new: bool = False
+    """Whether it takes requests that no rule of the stable Service has taken so far."""
+
+
+def _joined(stable: Sequence[_Served], wanted: Sequence[JsonObject]) -> Iterator[_Joined]:
+    """Join the step's matches with each match that leads to the stable Service."""
+    seen: list[tuple[int, JsonObject]] = []
+    for served in stable:
+        own = precedence(served.match)
+        for each in wanted:
+            match = both(served.match, each)
+            if match is not None and (served.index, match) not in seen:
+                seen.append((served.index, match))
+                yield _Joined(served.index, match, equal=precedence(match) in {None, own} or own is None)
+    for each in wanted:
+        if not any(overlaps(served.match, each) for served in stable):
+            # A path that no rule serves is new with this version: taken as it is asked for.
+            yield _Joined(stable[0].index, each, equal=False, new=True)
+
+
+def _shields(
+    rules: Rules, backends: Backends, above: _Joined, stable: Sequence[_Served]
+) -> Iterator[JsonObject]:
+    """Repeat the rules that a joined match would beat, and that have beaten the stable rules so far."""
+    so_far = [each for each in stable if covers(each.match, above.match)]
+    for index, rule in enumerate(rules):
+        if above.new or shares(rule, backends):
+            continue
+        for theirs in matches_of(rule):
+            if all(_wins(theirs, index, each) for each in so_far) and _beaten(theirs, above.match):
+                shield = both(theirs, above.match)
+                yield from _rules_for(_unnamed(rule), [shield] if shield else [])
+
+
+def _beaten(theirs: JsonObject, match: JsonObject) -> bool:
+    """Tell whether a joined match at the end of the list wins over one of the user's."""
+    a, b = precedence(theirs), precedence(match)
+    return a is not None and b is not None and a < b
+
+
+def _wins(theirs: JsonObject, index: int, served: _Served) -> bool:
+    a, b = precedence(theirs), precedence(served.match)
+    return a is not None and b is not None and (a > b or (a == b and index < served.index))
+
+
+def _served(rule: JsonObject, backends: Backends) -> Sequence[JsonObject]:
+    """Give the matches by which a rule sends requests to the stable Service."""
+    return matches_of(rule) if shares(rule, backends) else ()
+
+
+def _canary_rule(rule: JsonObject, backends: Backends, modifier: HeaderModifier | None) -> JsonObject:
+    """Make the rule that sends everything to the canary, with the filters of the user's."""
+    refs = [ref for ref in refs_of(rule) if backends.is_stable(ref)]
+    sole = len(refs) == 1
+    canaries = [_canary(ref, backends, 1 if sole else weight_of(ref), None) for ref in refs]
+    return {**modified(_unnamed(rule), modifier), "backendRefs": canaries}
+
+
+def _rules_for(rule: JsonObject, matches: Sequence[JsonObject]) -> Iterator[JsonObject]:
+    """Give a rule its matches: all in one, but one each where a prefix is replaced (a rule of the API)."""
+    if not replaces_prefix(rule):
+        if matches:
+            yield {**rule, "matches": list(matches)}
+        return
+    for match in matches:
+        if match.get("path", {}).get("type", "PathPrefix") != "PathPrefix":
+            raise Unsayable(messages.prefix_replaced(match["path"]["type"]))
+        yield {**rule, "matches": [match]}
+
+
+def _unnamed(rule: JsonObject) -> JsonObject:
+    """Leave out the name, which is one rule's alone."""
+    return {key: value for key, value in rule.items() if key != "name"}
+
+
+def _check_limits(rules: Rules) -> None:
+    """Say what the API server would refuse."""
+    counts = [len(matches_of(rule)) for rule in rules]
+    backends = max(len(refs_of(rule)) for rule in rules)
+    for found, most, what in (
+        (len(rules), _MOST_RULES, "rules"),
+        (max(counts), _MOST_MATCHES, "matches in a rule"),
+        (sum(counts), _MOST_MATCHES_IN_ALL, "matches"),
+        (backends, _MOST_BACKENDS, "backendRefs in a rule"),
+    ):
+        if found > most:
+            raise Unsayable(messages.route_too_large(found, what, most))
