@@ -4,6 +4,7 @@ Whatever others make of it meanwhile is followed: their rules are found again in
 canary's share is written into these.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -35,7 +36,10 @@ from rollout.wire import JsonObject
 
 @dataclass(frozen=True)
 class HTTPRoute:
-    """An HTTPRoute of the Gateway API v1."""
+    """An HTTPRoute of the Gateway API v1.
+
+    All traffic routings that name it are said on it together, by whichever of them looks at it.
+    """
 
     facts: Facts
     ref: TrafficRoutingRef
@@ -106,7 +110,7 @@ class HTTPRoute:
         except Unsayable as reason:
             return Doing(messages.http_route_beyond(self.name, str(reason)), blocked=True)
         return self._written(
-            Marks(self._rollout, self.facts.release, self.ref.service, routing, original), rules
+            Marks(self._rollout, self.facts.release, self._services, routing, original), rules
         )
 
     def silence(self) -> Outcome:
@@ -123,11 +127,11 @@ class HTTPRoute:
 
     @property
     def _unfit(self) -> str | None:
-        if not leads_to_stable(self._theirs, self._backends):
+        if not leads_to_stable(self._theirs, backends(self.facts.rollout.namespace, (self.ref.service,))):
             return messages.http_route_unrelated(self.name, self.ref.service)
         foreign = not self.carries and not self._canary_is_ours
         if foreign and names_canary(self._live, self._backends):
-            return messages.http_route_names_canary(self.name, self._backends.canary)
+            return messages.http_route_names_canary(self.name, self._canary_service)
         return None
 
     @property
@@ -146,7 +150,7 @@ class HTTPRoute:
                 render(self._theirs, self._backends, wanted(step))
         except Unsayable as reason:
             return messages.http_route_beyond(self.name, str(reason))
-        written = Marks("", "", self.ref.service, ALL_STABLE, self._theirs).annotations()
+        written = Marks("", "", self._services, ALL_STABLE, self._theirs).annotations()
         size = sum(len(text.encode()) for text in written.values())
         if size > marks.LARGEST:
             return messages.http_route_beyond(self.name, messages.marks_too_large(size, marks.LARGEST))
@@ -167,13 +171,22 @@ class HTTPRoute:
         return self.facts.rollout.target.name
 
     @property
+    def _services(self) -> tuple[str, ...]:
+        found = {each.service for each in self.facts.spec.routings if each.http_route == self.name}
+        return tuple(sorted(found))
+
+    @property
     def _backends(self) -> Backends:
-        return backends(self.facts.rollout.namespace, self.ref.service)
+        return backends(self.facts.rollout.namespace, self._services)
+
+    @property
+    def _canary_service(self) -> str:
+        return self.ref.service + names.CANARY_SUFFIX
 
     @property
     def _canary_is_ours(self) -> bool:
-        found = self.facts.snapshot.services.get(self._backends.canary)
-        return bool(found and found.owned)
+        found = (self.facts.snapshot.services.get(name + names.CANARY_SUFFIX) for name in self._services)
+        return any(each and each.owned for each in found)
 
     @property
     def _live(self) -> Rules:
@@ -182,7 +195,7 @@ class HTTPRoute:
     @cached_property
     def _marks(self) -> Marks | None:
         found = marks.read(self._object.manifest) if self._object and self.carries else None
-        return found if found and found.service == self.ref.service else None
+        return found if found and found.services == self._services else None
 
     @cached_property
     def _rendered(self) -> Rules:
@@ -235,9 +248,9 @@ class HTTPRoute:
         )
 
 
-def backends(namespace: str, service: str) -> Backends:
-    """Name the two Services of an entry of trafficRoutings."""
-    return Backends(namespace, service, service + names.CANARY_SUFFIX)
+def backends(namespace: str, services: Iterable[str]) -> Backends:
+    """Name the Services of which requests are moved."""
+    return Backends(namespace, frozenset(services))
 
 
 def rules_of(manifest: JsonObject) -> list[JsonObject]:

@@ -15,7 +15,11 @@ def given_back(manifest: JsonObject) -> JsonObject | None:
     """Build the patch that makes a route its owner's again; None when what it was is not known."""
     kind = RouteKind(manifest["apiVersion"], manifest["kind"])
     scripted = names.ORIGINAL_SPEC in (manifest["metadata"].get("annotations") or {})
-    return http_route.given_back(manifest) if kind == HTTP_ROUTE and not scripted else custom.given_back(manifest)
+    return (
+        http_route.given_back(manifest)
+        if kind == HTTP_ROUTE and not scripted
+        else custom.given_back(manifest)
+    )
 
 
 def changed(snapshot: Snapshot) -> tuple[RouteObject, ...]:

@@ -15,23 +15,24 @@ Rules = Sequence[JsonObject]
 
 @dataclass(frozen=True)
 class Backends:
-    """The two Services between which requests are divided; both in the route's namespace."""
+    """The Services of which a release moves requests, in the route's namespace; each has its canary's."""
 
     namespace: str
-    stable: str
-    canary: str
+    stable: frozenset[str]
 
     def is_stable(self, ref: JsonObject) -> bool:
-        """Tell whether a backendRef is the stable Service."""
-        return self._is(ref, self.stable)
+        """Tell whether a backendRef is a stable Service."""
+        return self._is_service(ref) and ref["name"] in self.stable
 
     def is_canary(self, ref: JsonObject) -> bool:
-        """Tell whether a backendRef is the canary Service."""
-        return self._is(ref, self.canary)
+        """Tell whether a backendRef is a canary Service."""
+        name: str = ref["name"]
+        stable = name.removesuffix(CANARY_SUFFIX)
+        return self._is_service(ref) and name != stable and stable in self.stable
 
-    def _is(self, ref: JsonObject, name: str) -> bool:
+    def _is_service(self, ref: JsonObject) -> bool:
         kind = (ref.get("group", ""), ref.get("kind", "Service"))
-        return kind == _SERVICE and ref["name"] == name and ref.get("namespace") in {None, self.namespace}
+        return kind == _SERVICE and ref.get("namespace") in {None, self.namespace}
 
 
 def leads_to_stable(rules: Rules, backends: Backends) -> bool:

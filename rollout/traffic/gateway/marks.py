@@ -25,13 +25,14 @@ class Marks:
 
     rollout: str
     release: str
-    service: str
+    services: tuple[str, ...]
+    """The stable Services of which requests are sent elsewhere, in order."""
     routing: Routing
     original: Rules
 
     def annotations(self) -> dict[str, str]:
         """Write them."""
-        said = {"service": self.service, **_written(self.routing)}
+        said = {"services": list(self.services), **_written(self.routing)}
         return {
             names.ROUTED_BY: self.rollout,
             names.RELEASE: self.release,
@@ -45,8 +46,8 @@ def read(route: JsonObject) -> Marks | None:
     found: Mapping[str, str] = route["metadata"].get("annotations") or {}
     try:
         said, original = json.loads(found[names.ROUTING]), json.loads(found[names.ORIGINAL])
-        service, routing = said.pop("service"), _read(said)
-        marks = Marks(found[names.ROUTED_BY], found[names.RELEASE], service, routing, original)
+        services, routing = tuple(map(str, said.pop("services"))), _read(said)
+        marks = Marks(found[names.ROUTED_BY], found[names.RELEASE], services, routing, original)
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
         return None
     whole = isinstance(original, list) and all(isinstance(rule, Mapping) for rule in original)

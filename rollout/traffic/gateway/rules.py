@@ -8,14 +8,16 @@ rules of their own; where these stand, and what shields the user's other rules f
 * What is joined is more specific than the rule's own match and wins wherever it stands. It stands at the
   end, because ties are won by the first rule, and a tie with another rule of the user's is the user's.
 * Only a match that says no more than the rule's own (a path alone) ties with it, and stands right before it.
-* Where a joined match would beat a rule of the user's that has beaten the stable rule so far, that rule is
-  repeated with the joined match, and wins again.
+* Where a joined match would beat a rule of the user's that has beaten the stable rules so far, that rule is
+  repeated with the joined match. What is repeated stands in the order in which the user's own have won.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from rollout import messages
+from rollout.names import CANARY_SUFFIX
 from rollout.spec import HeaderModifier
 from rollout.traffic.gateway.backends import MOST_WEIGHT, Backends, Rules, refs_of, shares, weight_of
 from rollout.traffic.gateway.filters import modified, replaces_prefix
@@ -63,34 +65,58 @@ def _divided(refs: Rules, backends: Backends, routing: Routing) -> list[JsonObje
             continue
         share = whole * routing.weight // 100
         divided.append({**ref, "weight": whole - share})
-        divided.append(_canary(ref, backends, share, routing.modifier))
+        divided.append(_canary(ref, share, routing.modifier))
     return divided
 
 
-def _canary(ref: JsonObject, backends: Backends, weight: int, modifier: HeaderModifier | None) -> JsonObject:
-    canary = {**ref, "name": backends.canary, "weight": weight}
-    return modified(canary, modifier)
+def _canary(ref: JsonObject, weight: int, modifier: HeaderModifier | None) -> JsonObject:
+    return modified({**ref, "name": ref["name"] + CANARY_SUFFIX, "weight": weight}, modifier)
 
 
 def _with_matches(rules: Rules, backends: Backends, routing: Routing) -> list[JsonObject]:
     stable = [_Served(index, own) for index, rule in enumerate(rules) for own in _served(rule, backends)]
-    joined = list(_joined(stable, [asked(each) for each in routing.matches]))
+    canaries = {each.index: _canary_rule(rules[each.index], backends, routing.modifier) for each in stable}
     before: dict[int, list[JsonObject]] = {}
-    after: list[JsonObject] = []
-    for index in sorted({each.index for each in stable}):
-        canary = _canary_rule(rules[index], backends, routing.modifier)
-        here = [each for each in joined if each.index == index]
-        before[index] = list(_rules_for(canary, [each.match for each in here if each.equal]))
-        above = [each for each in here if not each.equal]
-        for each in above:
-            after += _shields(rules, backends, each, stable)
-        after += _rules_for(canary, [each.match for each in above])
-    return [each for index, rule in enumerate(rules) for each in (*before.get(index, ()), rule)] + after
+    after: list[_Added] = []
+    shielding = False
+    for each in _joined(stable, [asked(match) for match in routing.matches]):
+        if each.equal:
+            before.setdefault(each.source.index, []).append(each.match)
+            continue
+        shields = list(_shields(rules, backends, each, stable))
+        after += [*shields, _Added(each.source, canaries[each.source.index], each.match)]
+        shielding = shielding or bool(shields)
+    if shielding:  # of two that tie, the one whose rule has won so far stands first
+        after.sort(key=lambda added: _rank(added.source), reverse=True)
+    placed = {index: list(_rules_for(canaries[index], matches)) for index, matches in before.items()}
+    own = [each for index, rule in enumerate(rules) for each in (*placed.get(index, ()), rule)]
+    return own + [rule for added in _grouped(after) for rule in added]
+
+
+@dataclass(frozen=True)
+class _Added:
+    """A match with the rule that it gets, and the match of the user's that it comes from."""
+
+    source: "_Served"
+    rule: JsonObject
+    match: JsonObject
+
+
+def _rank(source: "_Served") -> tuple[tuple[int, int, bool, int, int], int]:
+    """Order the user's matches as the API does: the greater wins."""
+    return precedence(source.match) or (0, 0, False, 0, 0), -source.index
+
+
+def _grouped(added: Iterable[_Added]) -> Iterator[Iterator[JsonObject]]:
+    """Give matches that stand beside each other and get the same rule one rule together."""
+    for _, group in groupby(added, key=lambda each: id(each.rule)):
+        found = list(group)
+        yield _rules_for(found[0].rule, [each.match for each in found])
 
 
 @dataclass(frozen=True)
 class _Served:
-    """A match that leads to the stable Service, and the index of its rule."""
+    """A match of the user's, and the index of its rule."""
 
     index: int
     match: JsonObject
@@ -98,9 +124,9 @@ class _Served:
 
 @dataclass(frozen=True)
 class _Joined:
-    """A match for the canary: ``index`` is that of the rule it comes from."""
+    """A match for the canary, and the match of the stable Service that it comes from."""
 
-    index: int
+    source: _Served
     match: JsonObject
     equal: bool
     """Whether it says no more than the rule's own, or whether the API does not say which of them wins."""
@@ -117,36 +143,32 @@ def _joined(stable: Sequence[_Served], wanted: Sequence[JsonObject]) -> Iterator
             match = both(served.match, each)
             if match is not None and (served.index, match) not in seen:
                 seen.append((served.index, match))
-                yield _Joined(served.index, match, equal=precedence(match) in {None, own} or own is None)
+                yield _Joined(served, match, equal=precedence(match) in {None, own} or own is None)
     for each in wanted:
         if not any(overlaps(served.match, each) for served in stable):
             # A path that no rule serves is new with this version: taken as it is asked for.
-            yield _Joined(stable[0].index, each, equal=False, new=True)
+            yield _Joined(stable[0], each, equal=False, new=True)
 
 
-def _shields(
-    rules: Rules, backends: Backends, above: _Joined, stable: Sequence[_Served]
-) -> Iterator[JsonObject]:
+def _shields(rules: Rules, backends: Backends, above: _Joined, stable: Sequence[_Served]) -> Iterator[_Added]:
     """Repeat the rules that a joined match would beat, and that have beaten the stable rules so far."""
-    so_far = [each for each in stable if covers(each.match, above.match)]
+    so_far = [_rank(each) for each in stable if covers(each.match, above.match)]
     for index, rule in enumerate(rules):
         if above.new or shares(rule, backends):
             continue
+        repeated = _unnamed(rule)
         for theirs in matches_of(rule):
-            if all(_wins(theirs, index, each) for each in so_far) and _beaten(theirs, above.match):
+            source = _Served(index, theirs)
+            if _beaten(theirs, above.match) and _rank(source) > max(so_far):
                 shield = both(theirs, above.match)
-                yield from _rules_for(_unnamed(rule), [shield] if shield else [])
+                if shield is not None:
+                    yield _Added(source, repeated, shield)
 
 
 def _beaten(theirs: JsonObject, match: JsonObject) -> bool:
     """Tell whether a joined match at the end of the list wins over one of the user's."""
     a, b = precedence(theirs), precedence(match)
     return a is not None and b is not None and a < b
-
-
-def _wins(theirs: JsonObject, index: int, served: _Served) -> bool:
-    a, b = precedence(theirs), precedence(served.match)
-    return a is not None and b is not None and (a > b or (a == b and index < served.index))
 
 
 def _served(rule: JsonObject, backends: Backends) -> Sequence[JsonObject]:
@@ -158,7 +180,7 @@ def _canary_rule(rule: JsonObject, backends: Backends, modifier: HeaderModifier 
     """Make the rule that sends everything to the canary, with the filters of the user's."""
     refs = [ref for ref in refs_of(rule) if backends.is_stable(ref)]
     sole = len(refs) == 1
-    canaries = [_canary(ref, backends, 1 if sole else weight_of(ref), None) for ref in refs]
+    canaries = [_canary(ref, 1 if sole else weight_of(ref), None) for ref in refs]
     return {**modified(_unnamed(rule), modifier), "backendRefs": canaries}
 
 

@@ -1,0 +1,326 @@
+"""What every route has to do, whatever its API: each kind runs through the same claims."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from rollout.actions import Create, Delete, Patch
+from rollout.observation import observe
+from rollout.release import routes
+from rollout.release.facts import Facts
+from rollout.release.outcome import DONE, Outcome
+from rollout.release.routes.route import Route
+from rollout.spec import HeaderMatch, Match, RolloutSpec
+from rollout.traffic.routing import ALL_STABLE, Routing
+from rollout.wire import JsonObject
+from tests.unit.rollout.http_routes import http_route, routings, rule_lists
+from tests.unit.rollout.model.store import Store, merge_patch
+from tests.unit.rollout.model.world import APP, deployment, ingress, rollout, service, step
+
+INGRESS, HTTP_ROUTE = "Ingress", "HTTPRoute"
+ROUNDS = 6  # begin, say, and the writes of others in between
+
+
+@dataclass
+class Scene:
+    """A user's route, what routes by it, and a clock."""
+
+    store: Store
+    kind: str
+    now: datetime = datetime(2026, 1, 1, tzinfo=UTC)
+
+    @property
+    def facts(self) -> Facts:
+        """Observe everything."""
+        rollouts = self.store.of_kind("Rollout")
+        objects = [
+            each for (kind, _), each in self.store.objects.items() if kind not in {"Rollout", HTTP_ROUTE}
+        ]
+        snapshot = observe(rollouts[0], objects, self.now, self.store.of_kind(HTTP_ROUTE))
+        spec = snapshot.rollout.spec
+        assert isinstance(spec, RolloutSpec)
+        assert snapshot.workload
+        return Facts(snapshot, snapshot.rollout, spec, snapshot.workload)
+
+    @property
+    def route(self) -> Route:
+        """The one route."""
+        facts = self.facts
+        (found,) = routes.routes_of(facts, facts.spec.routings[0])
+        return found
+
+    @property
+    def users_own(self) -> JsonObject:
+        """What the user wrote, without what an API server counts."""
+        found = self.store.get(self.kind, APP)
+        assert found
+        counted = {"resourceVersion", "generation"}
+        metadata = {key: value for key, value in found["metadata"].items() if key not in counted}
+        return {key: value for key, value in found.items() if key != "status"} | {"metadata": metadata}
+
+    def execute(self, outcome: Outcome) -> bool:
+        """Make the writes of an outcome, guards included; tell whether it was done already."""
+        for action in outcome.actions if outcome else ():
+            match action:
+                case Create(manifest):
+                    self.store.create(manifest)
+                case Patch(target, merge):
+                    self.store.put(self.store.merged(target.kind, target.name, merge)[1])
+                case Delete(target):
+                    self.store.delete(target.kind, target.name)
+        self._accept()
+        self.now += timedelta(seconds=60)
+        return outcome is DONE
+
+    def _accept(self) -> None:
+        """Accept every HTTPRoute as it is now, as its Gateway does."""
+        for each in self.store.of_kind(HTTP_ROUTE):
+            (parent,) = each["status"]["parents"]
+            (condition,) = parent["conditions"]
+            accepted = {**condition, "observedGeneration": each["metadata"]["generation"]}
+            self.store.write_status(HTTP_ROUTE, APP, {"parents": [{**parent, "conditions": [accepted]}]})
+
+    def reach(self, routing: Routing) -> None:
+        """Route as a step does, until it is so."""
+        for _ in range(ROUNDS):
+            facts = self.facts
+            if self.execute(routes.route(facts, facts.spec.routings[0], routing)):
+                return
+        raise AssertionError(f"{routing} is never reached")
+
+    def restrict(self, limit: Routing) -> None:
+        """Restrict as a step does, until it is so."""
+        for _ in range(ROUNDS):
+            facts = self.facts
+            if self.execute(routes.restrict(facts, facts.spec.routings[0], limit)):
+                return
+        raise AssertionError(f"never within {limit}")
+
+    def silence(self) -> None:
+        """Silence, until it is so."""
+        for _ in range(ROUNDS):
+            facts = self.facts
+            if self.execute(routes.silence(facts, facts.spec.routings[0])):
+                return
+        raise AssertionError("never silent")
+
+    def remove(self) -> None:
+        """Take everything of ours away."""
+        for _ in range(ROUNDS):
+            if self.execute(routes.remove(self.facts.snapshot)):
+                return
+        raise AssertionError("never gone")
+
+
+def scene(kind: str, own: JsonObject) -> Scene:
+    """Set a scene with the user's own route."""
+    store = Store()
+    made = rollout([step(20, 1)])
+    routing = made["spec"]["strategy"]["canary"]["trafficRoutings"][0]
+    if kind == HTTP_ROUTE:
+        del routing["ingress"]
+        routing["gateway"] = {"httpRouteName": APP}
+    for each in (deployment("v1", 5), service(), own, made):
+        store.create(each)
+    return Scene(store, kind)
+
+
+SAYABLE = st.builds(
+    Routing,
+    st.integers(0, 100),
+    st.just(()) | st.sampled_from(["a", "b"]).map(lambda v: (Match(headers=(HeaderMatch("x-team", v),)),)),
+)
+"""What every kind can say."""
+
+OBJECTS = {
+    INGRESS: st.sampled_from(["1m", "2m"]).map(
+        lambda size: merge_patch(ingress(), {"metadata": {"annotations": {"example.com/size": size}}})
+    ),
+    HTTP_ROUTE: rule_lists().map(lambda rules: http_route(*rules)),
+}
+
+
+@st.composite
+def scenes(draw: st.DrawFn, kind: str, number: int = 1) -> Iterator[Any]:
+    """Draw a scene, and routings that its route can say."""
+    drawn = scene(kind, draw(OBJECTS[kind]))
+    able = SAYABLE if kind == INGRESS else SAYABLE | routings
+    asked = [draw(able) for _ in range(number)]
+    probe = drawn.route
+    assume(not any((said := probe.say(each)) and said.blocked for each in asked))  # beyond the API's limits
+    return drawn, *asked  # type: ignore[return-value]
+
+
+kinds = pytest.mark.parametrize("kind", [INGRESS, HTTP_ROUTE])
+few = settings(max_examples=40)
+"""Each example is a release of its own; the long profile is for more."""
+
+
+@kinds
+@few
+@given(st.data())
+def test_route_says_what_it_was_told(kind: str, data: st.DataObject) -> None:
+    """What was written is read back as it was meant; said again, nothing is written."""
+    on, routing = data.draw(scenes(kind))
+    on.reach(routing)
+
+    assert on.route.carries == routing.reaches_canary
+    if routing.reaches_canary:
+        assert on.route.live == routing
+        assert on.route.say(routing) is DONE
+
+
+@kinds
+@few
+@given(st.data())
+def test_route_goes_from_any_routing_to_any_other(kind: str, data: st.DataObject) -> None:
+    """A weight after a match, a match after a weight: nothing of the first is left, nothing is lost."""
+    on, first, second = data.draw(scenes(kind, 2))
+    own = on.store.get(kind, APP)
+    assert own
+    direct = scene(kind, own)
+    on.reach(first)
+    on.reach(second)
+    direct.reach(second)
+
+    if first.reaches_canary and second.reaches_canary:
+        assert on.route.live == second
+        assert _said(on) == _said(direct)
+
+
+def _said(on: Scene) -> Any:
+    """Return the whole spec of whatever carries the canary's share."""
+    return [each["spec"] for (kind, _), each in on.store.objects.items() if kind == on.kind]
+
+
+@kinds
+@few
+@given(st.data())
+def test_users_own_route_is_as_it_was(kind: str, data: st.DataObject) -> None:
+    """After a release the user's own object is equal to what it was, annotations included."""
+    on, first, second = data.draw(scenes(kind, 2))
+    before = on.users_own
+    for routing in (first, second):
+        on.reach(routing)
+    on.silence()
+    on.remove()
+
+    assert on.users_own == before
+    assert len(on.store.of_kind(kind)) == 1
+
+
+@kinds
+@few
+@given(st.data())
+def test_silence_sends_nothing_to_the_canary(kind: str, data: st.DataObject) -> None:
+    """Silenced from whatever it said; silenced again, nothing is written."""
+    on, routing = data.draw(scenes(kind))
+    on.reach(routing)
+    on.silence()
+
+    written = dict(on.store.objects)
+    on.silence()
+
+    assert not on.route.reaches_canary
+    assert on.store.objects == written
+
+
+@kinds
+@few
+@given(st.data())
+def test_restricting_never_raises_anything(kind: str, data: st.DataObject) -> None:
+    """Between two steps nothing is sent to the canary that was not before, nothing over the limit."""
+    on, before, limit = data.draw(scenes(kind, 2))
+    on.reach(before)
+    was = on.route.live or ALL_STABLE
+    on.restrict(limit)
+    live = on.route.live
+
+    assert live is not None
+    assert live.weight <= min(was.weight, limit.weight)
+    assert set(live.matches) <= set(was.matches) & set(limit.matches)
+
+
+@kinds
+@few
+@given(st.data())
+def test_another_hand_is_taken_for_nothing_until_it_was_looked_at(kind: str, data: st.DataObject) -> None:
+    """Whatever somebody makes of what we wrote: nothing goes to the canary, then what was asked for does."""
+    on, routing = data.draw(scenes(kind))
+    assume(routing.reaches_canary)
+    on.reach(routing)
+    _meddle(on, data)
+    on.restrict(routing)
+
+    assert not on.route.reaches_canary
+    on.reach(routing)
+    assert on.route.live == routing
+
+
+def _meddle(on: Scene, data: st.DataObject) -> None:
+    """Change what carries the canary's share."""
+    if on.kind == INGRESS:
+        annotations = {
+            "nginx.ingress.kubernetes.io/canary-weight": data.draw(st.sampled_from(["x", "77 ", ""]))
+        }
+        on.store.patch(INGRESS, f"{APP}-canary", {"metadata": {"annotations": annotations}})
+        return
+    before = on.store.get(HTTP_ROUTE, APP)
+    assert before
+    rules = list(before["spec"]["rules"])
+    index = data.draw(st.integers(0, len(rules) - 1))
+    rules[index] = {**rules[index], "timeouts": {"request": "77s"}}
+    on.store.patch(HTTP_ROUTE, APP, {"spec": {"rules": rules}})
+
+
+# --- an HTTPRoute is the user's own --------------------------------------------------------------------
+
+
+@few
+@given(st.data())
+def test_rules_applied_anew_are_followed_and_given_back(data: st.DataObject) -> None:
+    """A client that applies its manifest mid-release, changed or not, finds it so at the end."""
+    on, routing = data.draw(scenes(HTTP_ROUTE))
+    fresh = data.draw(rule_lists())
+    wanted = scene(HTTP_ROUTE, http_route(*fresh))
+    assume(not ((said := wanted.route.say(routing)) and said.blocked))
+    on.reach(routing)
+    on.store.patch(HTTP_ROUTE, APP, {"spec": {"rules": fresh}})
+    on.restrict(routing)
+    on.reach(routing)
+    wanted.reach(routing)
+
+    assert _said(on) == _said(wanted)
+    on.silence()
+    on.remove()
+    assert on.users_own["spec"]["rules"] == fresh
+
+
+@pytest.mark.parametrize("how", ["all", "routed-by", "routing", "original"])
+def test_marks_taken_away_by_hand_lose_no_rule(how: str) -> None:
+    """Whoever strips our annotations still gets rules back that lead nowhere but to their own Services."""
+    on = scene(HTTP_ROUTE, http_route())
+    before = on.users_own
+    on.reach(Routing(20))
+    canary = {**service(), "metadata": {"name": f"{APP}-canary", "ownerReferences": [on.facts.owner]}}
+    on.store.create(canary)
+    keys = [key for key in on.users_own["metadata"]["annotations"] if key.startswith("sluice.dev/")]
+    gone = keys if how == "all" else [f"sluice.dev/{how}"]
+    on.store.patch(HTTP_ROUTE, APP, {"metadata": {"annotations": dict.fromkeys(gone)}})
+
+    loud = on.route.reaches_canary
+    on.silence()
+    silent = not on.route.reaches_canary
+    on.remove()
+
+    assert loud
+    assert silent
+    found = on.users_own
+    assert found["metadata"]["annotations"] == before["metadata"]["annotations"]
+    names = [ref["name"] for each in found["spec"]["rules"] for ref in each["backendRefs"]]
+    assert names == [APP]
