@@ -131,7 +131,7 @@ class HTTPRoute:
             return messages.http_route_unrelated(self.name, self.ref.service)
         foreign = not self.carries and not self._canary_is_ours
         if foreign and names_canary(self._live, self._backends):
-            return messages.http_route_names_canary(self.name, self._canary_service)
+            return messages.route_occupied("HTTPRoute", self.name, self._canary_service)
         return None
 
     @property
