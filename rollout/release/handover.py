@@ -35,7 +35,6 @@ def _given(facts: Facts, canary: Deployment) -> Outcome:
         [
             lambda: _resized(canary, approved, size),
             lambda: forget_empty(facts),
-            lambda: _standing_still(canary),
             lambda: _reckoned(facts, approved),
             lambda: _left_behind(canary),
         ]
@@ -115,14 +114,6 @@ def _resized(canary: Deployment, approved: ReplicaSet, size: int) -> Outcome:
         return pods.scale_to(canary, size, "hand over no more than the Deployment can take")
     caught_up = canary.observed_generation >= canary.generation and approved.replicas == canary.replicas
     return DONE if caught_up else Doing(f"waits for the ReplicaSet of Deployment {canary.target.name}")
-
-
-def _standing_still(canary: Deployment) -> Outcome:
-    """Keep the canary's own controller from rolling or annotating any more."""
-    if canary.paused:
-        return DONE
-    patch = Patch(canary.target, guarded(canary.target, {"spec": {"paused": True}}), why="hand its pods over")
-    return Doing(f"pauses Deployment {canary.target.name}", (patch,))
 
 
 def _reckoned(facts: Facts, approved: ReplicaSet) -> Outcome:

@@ -323,7 +323,6 @@ def _left_behind_whole(snapshot: Snapshot, action: Delete) -> None:
     canary = next(each for each in snapshot.deployments.values() if each.target == action.target)
     wanted = (workload.replicas, workload.replicas + workload.max_surge)
     own = [each for each in snapshot.replica_sets if each.owner_uid == canary.target.uid]
-    expect("left-behind-whole", holds=canary.paused, text="its own controller still acts")
     expect("left-behind-whole", holds=all(each.scaled_for == wanted for each in own), text=f"{own}")
     expect("left-behind-whole", holds=workload.gate is not None, text="the gate is open already")
 
