@@ -239,6 +239,10 @@ class World:
                 yield Key(namespace, metadata["name"])
             case "Deployment":
                 yield from self._referring(_WORKLOAD, f"{namespace}/{metadata['name']}")
+                # Whoever owns it: one of a canary's name is in the way, until it goes.
+                yield from self._referring(
+                    _WORKLOAD, f"{namespace}/{manifests.workload_name(metadata['name'])}"
+                )
             case "Service":
                 yield from self._referring(_SERVICE, f"{namespace}/{metadata['name']}")
                 yield from (_key(pinner) for pinner in _pinned_by(value))

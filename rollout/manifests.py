@@ -79,6 +79,11 @@ def canary_name(workload: str, release: str) -> str:
     return f"{workload}-{release}"
 
 
+def workload_name(canary: str) -> str:
+    """Name the Deployment of which another could be the canary, by its name."""
+    return canary.rpartition("-")[0]
+
+
 def owner_reference(rollout: str, uid: str) -> dict[str, Any]:
     """Own an object for a Rollout, so that it cannot outlive it."""
     return {

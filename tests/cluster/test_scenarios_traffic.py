@@ -134,9 +134,15 @@ async def test_only_requests_that_match_reach_the_canary(
     await finished(app)
 
 
-async def test_match_and_weight_go_together(app: Application) -> None:
+@pytest.mark.parametrize("version", ["v1beta1", "v1alpha1"])
+async def test_match_and_weight_go_together(app: Application, version: str) -> None:
     """In one step: whoever has the header gets the canary, and a fifth of all others."""
-    await app.deploy(plan(matching(HEADER, COOKIE, traffic=20)))
+    rollout = plan(matching(HEADER, COOKIE, traffic=20))
+    if version == "v1alpha1":
+        rollout = manifests.rollout_v1alpha1(grace_period_seconds=0)
+        matches = [{"headers": [HEADER]}, {"headers": [COOKIE]}]
+        rollout["spec"]["strategy"]["canary"]["steps"][0]["matches"] = matches
+    await app.deploy(rollout)
     await app.serves_requests()
 
     await released(app)

@@ -160,6 +160,13 @@ def test_pod_of_a_canary_wakes_its_rollout_until_it_is_labelled(
     assert woken == (set() if labels else {Key(NAMESPACE, "web")})
 
 
+def test_deployment_in_the_place_of_a_canary_wakes_the_rollout(world: World) -> None:
+    """It is nobody's that we know, and its end lets the release go on."""
+    foreign = obj("Deployment", "web-zzzzz")
+
+    assert set(world.rollouts_near("Deployment", foreign)) == {Key(NAMESPACE, "web")}
+
+
 def test_pod_of_the_stable_side_that_is_well_wakes_nobody(world: World) -> None:
     """Pods come and go by the thousand."""
     pod = ready_pod("web-1-fghij", owned_by("ReplicaSet", "web-1", "uid-ReplicaSet-web-1"))

@@ -6,7 +6,7 @@ import pytest
 
 from rollout import messages, names
 from tests.unit.rollout.model.reconciling import look, settle
-from tests.unit.rollout.model.world import APP, HOST, World, ingress, rollout, service, step
+from tests.unit.rollout.model.world import APP, HOST, World, deployment, ingress, rollout, service, step
 
 API = "api"  # a second Service, of the same pods
 CANARY = f"{APP}-canary"
@@ -221,6 +221,42 @@ def test_object_of_the_canarys_name_that_is_not_ours_is_not_touched(kind: str) -
     assert world.release["currentStepState"] == "StepPaused"
     finish(world)
     assert world.leftovers() == []
+
+
+def test_deployment_of_the_canarys_name_that_is_not_ours_is_not_touched() -> None:
+    """Seen before the stable Service is pinned: nothing is half done, and the release goes on without it."""
+    world = world_of(routing(APP, APP))
+    world.apply_template("v2")
+    assert world.workload is not None
+    name = f"{APP}-{world.workload['metadata']['annotations'][names.RELEASE]}"
+    other = deployment("v9", 1)
+    labels = {"app": "other"}
+    other["metadata"] = {"name": name}
+    other["spec"] |= {"selector": {"matchLabels": labels}}
+    other["spec"]["template"]["metadata"]["labels"] = labels
+    before = world.store.create(other)
+    settle(world)
+
+    after, found = world.store.get("Deployment", name), world.store.get("Service", APP)
+    assert after is not None
+    assert found is not None
+    assert after["metadata"]["generation"] == before["metadata"]["generation"]
+    assert world.status["message"] == messages.not_ours("Deployment", name)
+    assert names.POD_TEMPLATE_HASH not in found["spec"]["selector"]
+    world.store.delete("Deployment", name)
+    settle(world)
+    assert world.release["currentStepState"] == "StepPaused"
+
+
+def test_patched_label_by_which_the_deployment_selects_is_refused_with_a_reason() -> None:
+    """The canary's pods would not be its own: the API server would refuse it for ever."""
+    world = world_of(routing(APP, APP))
+    patch = {"patchPodTemplateMetadata": {"labels": {"app": "other"}}}
+    world.change_spec({"strategy": {"canary": patch}})
+    released(world)
+
+    assert world.status["message"] == messages.patch_unselected(APP)
+    assert not world.store.get("Deployment", f"{APP}-{world.release_id}")
 
 
 def test_canary_ingress_of_another_rollout_is_waited_for() -> None:
