@@ -147,7 +147,7 @@ class IngressRoute:
         stable = self.facts.snapshot.ingresses[self.name]
         manifest = nginx.render(stable.manifest, self._backends, self.ref.ingress_class, routing)
         metadata = manifest["metadata"]
-        metadata["annotations"][names.COPIED] = _copied(metadata)
+        metadata["annotations"][names.COPIED] = _copied(metadata, nginx.routing_keys(self.ref.ingress_class))
         # As on the stable Service: what was planned for an earlier release must not fit this one.
         metadata["annotations"][names.RELEASE] = self.facts.release
         metadata["annotations"][names.CHANGED_AT] = self._now
@@ -155,9 +155,10 @@ class IngressRoute:
         return manifest
 
 
-def _copied(metadata: JsonObject) -> str:
-    """Say which labels and annotations a canary Ingress has through us: what others add is theirs."""
-    return json.dumps({field: sorted(metadata.get(field) or {}) for field in _FIELDS}, separators=(",", ":"))
+def _copied(metadata: JsonObject, routing_keys: frozenset[str]) -> str:
+    """Say which labels and annotations a canary Ingress has of the stable one: what others add is theirs."""
+    keys = {field: sorted((metadata.get(field) or {}).keys() - routing_keys) for field in _FIELDS}
+    return json.dumps(keys, separators=(",", ":"))
 
 
 def _left_over(live: JsonObject, wanted: JsonObject, field: str) -> dict[str, None]:
