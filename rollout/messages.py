@@ -249,6 +249,14 @@ def script_missing(key: str) -> str:
     )
 
 
+def ingress_class_unknown(name: str, known: Iterable[str]) -> str:
+    """Say: nothing is known of how a class of Ingress says a canary."""
+    return (
+        f"classType {name} is not built in: use one of {', '.join(known)}, or put a script for it into "
+        f"ConfigMap {names.CONFIGURATION}, key {names.INGRESS_SCRIPT}{name}, in the reconciler's namespace"
+    )
+
+
 def script_failed(kind: str, name: str, why: str) -> str:
     """Say: a script gives no usable result."""
     return f"{kind} {name} cannot be routed: {why}"

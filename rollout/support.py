@@ -25,7 +25,6 @@ class Feature(Enum):
     CUSTOM_NETWORK = "trafficRoutings with customNetworkRefs"
     TRAFFIC_ROUTING = "trafficRoutingRef"
     NO_CANARY_SERVICE = "disableGenerateCanaryService with ingress or gateway"
-    INGRESS_CLASS = "this classType of ingress"
     MIXED_CLASSES = "one Ingress with several classTypes"
     CLASS_LIMIT = "what a classType of ingress cannot say"
 
@@ -44,7 +43,6 @@ _HINTS = {
     Feature.GATEWAY: _INGRESS,
     Feature.CUSTOM_NETWORK: _INGRESS,
     Feature.TRAFFIC_ROUTING: "write the routing into trafficRoutings",
-    Feature.INGRESS_CLASS: f"use one of {', '.join(CLASSES)}",
     Feature.MIXED_CLASSES: "one canary Ingress stands for all its trafficRoutings: give them one classType",
     Feature.NO_CANARY_SERVICE: "leave it out, or route by customNetworkRefs alone",
 }
@@ -73,7 +71,7 @@ class Missing:
         """Say what is missing, by the name that the reader's API version has for the feature."""
         if self.limit:
             return f"classType {self.classtype} cannot {self.limit.what}"
-        return f"{f'classType {self.classtype}' if self.classtype else name} is not supported yet"
+        return f"{name} is not supported yet"
 
     def __str__(self) -> str:
         return f"{self.why(self.feature.value)}: {self.hint}"
@@ -122,11 +120,9 @@ def _of_routing(routing: TrafficRoutingRef) -> Iterator[Feature]:
 def _of_ingress(spec: RolloutSpec, index: int, routing: TrafficRoutingRef) -> Iterator[Missing]:
     """Find what the annotations of one canary Ingress cannot say."""
     classtype, before = routing.ingress_class, spec.routings[:index]
-    if classtype not in CLASSES:
-        yield Missing(Feature.INGRESS_CLASS, index, classtype=classtype)
-        return
     if any(each.ingress_name == routing.ingress_name and each.ingress_class != classtype for each in before):
         yield Missing(Feature.MIXED_CLASSES, index)
-    for number, step in enumerate(spec.steps):
+    # What a class that is not built in can say, its script knows.
+    for number, step in enumerate(spec.steps if classtype in CLASSES else ()):
         for limit in limits(classtype, step):
             yield Missing(Feature.CLASS_LIMIT, index, number, classtype, limit)

@@ -16,6 +16,7 @@ from rollout.parsing import parse, traffic_message
 from rollout.problems import Problem, ProblemKind
 from rollout.spec import RolloutSpec, Style, TrafficRoutingRef, WorkloadRef
 from rollout.support import EXISTING, Feature, Missing, is_deployment, missing, unsupported
+from rollout.traffic.ingress_classes import CLASSES
 from rollout.validation_alpha import alpha_problems
 from rollout.wire import JsonObject
 
@@ -87,6 +88,15 @@ def validate_update(
     found = validate_create(new, neighbours, rules)
     before = validate_create(old, neighbours, rules) if found else ()
     return (*(problem for problem in found if problem not in before), *_immutable(old, new))
+
+
+def scripted_classes(obj: JsonObject) -> tuple[str, ...]:
+    """Name the classes of Ingress that only a script of the users' can know."""
+    spec = _understood(obj, Rules())
+    if isinstance(spec, tuple):
+        return ()
+    named = {each.ingress_class for each in spec.routings if each.ingress_name}
+    return tuple(sorted(named - CLASSES.keys()))
 
 
 # --- what is meant -------------------------------------------------------------------------------

@@ -136,6 +136,15 @@ def pin_refused(service: str, namespace: str, found: Sequence[str]) -> str:
     return f"Service {namespace}/{service}: {', '.join(found)} cannot be changed through /status"
 
 
+def class_by_script(classtype: str) -> str:
+    """Tell that a release will need a script: a typing error would be seen only then."""
+    key = names.INGRESS_SCRIPT + classtype
+    return (
+        f"ingress.classType {classtype} is not built in: a release waits for key {key} in ConfigMap "
+        f"{names.CONFIGURATION}"
+    )
+
+
 def problems(found: Sequence[Problem]) -> str:
     """Deny a Rollout: every problem at once, so that one more try is enough."""
     return "; ".join(str(each) for each in found)

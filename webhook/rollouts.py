@@ -5,13 +5,13 @@ Pure. What a valid plan is, ``rollout.validation`` knows. A mutation of metadata
 API server's audit log and in our own.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Required, TypedDict
 
 from rollout import approval, names, warnings
 from rollout.problems import Problem
-from rollout.validation import Neighbours, Rules, validate_create, validate_update
+from rollout.validation import Neighbours, Rules, scripted_classes, validate_create, validate_update
 from rollout.validation_status import validate_status
 from webhook import patch
 from webhook.policy import Policy
@@ -69,9 +69,10 @@ def validate(
     if denial:
         return Verdict(denial=denial, outcome="denied")
     if old is None:
-        return _judged(validate_create(new, neighbours, rules), _idle_approval(old, new))
+        said = (*_idle_approval(old, new), *_scripted(None, new))
+        return _judged(validate_create(new, neighbours, rules), said)
     problems = validate_update(old, new, neighbours, rules)
-    return _judged(problems, _idle_approval(old, new))
+    return _judged(problems, (*_idle_approval(old, new), *_scripted(old, new)))
 
 
 def _validate_status(request: Request[Object], old: Object, new: Object, policy: Policy) -> Verdict:
@@ -127,6 +128,14 @@ def _idle_approval(old: Object | None, new: Object) -> Sequence[str]:
         return ()
     metadata = new["metadata"]
     return (warnings.approval_idle(value, metadata.get("name", ""), metadata.get("namespace", ""), position),)
+
+
+def _scripted(old: Object | None, new: Object) -> Iterator[str]:
+    """Warn of classes of Ingress that need a script, when they are asked for."""
+    before = scripted_classes(old) if old else ()
+    for each in scripted_classes(new):
+        if each not in before:
+            yield warnings.class_by_script(each)
 
 
 def _judged(problems: Sequence[Problem], said: Sequence[str]) -> Verdict:

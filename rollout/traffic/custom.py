@@ -72,9 +72,7 @@ class Record:
     def text(self) -> str:
         """As the annotation has it."""
         said = {
-            "weight": self.routing.weight,
-            "matches": [match_json(each) for each in self.routing.matches],
-            "requestHeaderModifier": modifier_json(self.routing.modifier),
+            **routing_json(self.routing),
             "digest": self.digest,
             "generation": self.generation,
             "mark": self.mark,
@@ -110,8 +108,7 @@ def record_of(manifest: JsonObject) -> Record | None:
     """Read what we wrote last; None when that cannot be read."""
     found = _json(manifest, names.ROUTING)
     try:
-        matches = tuple(_match(each) for each in found["matches"])
-        routing = Routing(int(found["weight"]), matches, _modifier(found["requestHeaderModifier"]))
+        routing = routing_of(found)
         touched = {key: tuple(str(each) for each in found.get(key, ())) for key in _MAPS}
         return Record(routing, str(found["digest"]), int(found["generation"]), str(found["mark"]), touched)
     except (KeyError, TypeError, ValueError, AttributeError):
@@ -290,6 +287,21 @@ def _obj(original: Data, routing: Routing, backends: Backends) -> dict[str, Any]
     if backends.canary_hash:
         said["canaryPodTemplateHash"] = backends.canary_hash
     return said
+
+
+def routing_json(routing: Routing) -> dict[str, Any]:
+    """Write a routing for ourselves."""
+    return {
+        "weight": routing.weight,
+        "matches": [match_json(each) for each in routing.matches],
+        "requestHeaderModifier": modifier_json(routing.modifier),
+    }
+
+
+def routing_of(said: JsonObject) -> Routing:
+    """Read a routing; raises what reading JSON of another shape raises."""
+    matches = tuple(_match(each) for each in said["matches"])
+    return Routing(int(said["weight"]), matches, _modifier(said["requestHeaderModifier"]))
 
 
 def match_json(match: Match) -> dict[str, Any]:

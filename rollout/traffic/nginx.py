@@ -49,8 +49,15 @@ def render(
     Class (annotation or ``ingressClassName``), TLS and every other annotation are copied, so that the
     two Ingresses are served by the same controller under the same settings.
     """
-    metadata = copied_metadata(stable["metadata"])
-    metadata["annotations"] = _annotations(metadata.get("annotations", {}), classtype, routing)
+    manifest = copy(stable, backends)
+    metadata = manifest["metadata"]
+    metadata["annotations"] = _annotations(metadata["annotations"], classtype, routing)
+    return manifest
+
+
+def copy(stable: JsonObject, backends: Mapping[str, str]) -> dict[str, Any]:
+    """Copy the stable Ingress, sent to the canary's Services; which requests it takes it does not say."""
+    metadata = {"annotations": {}, **copied_metadata(stable["metadata"])}
     metadata["name"] = stable["metadata"]["name"] + names.CANARY_SUFFIX
     spec: dict[str, Any] = {"rules": _rules(stable, backends)}
     for field in ("ingressClassName", "tls"):

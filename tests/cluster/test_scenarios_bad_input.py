@@ -80,11 +80,6 @@ _BETA = [
     ("no-service", _with(_GOOD, f"{_ROUTING}.service", ""), "TrafficRouting.Service cannot be empty"),
     ("no-route", _with(_GOOD, f"{_ROUTING}.ingress", None), "TrafficRoutings are not set"),
     (
-        "unknown-class",
-        _with(_GOOD, f"{_ROUTING}.ingress.classType", "other"),
-        "classType other is not supported yet. Use one of nginx, higress, mse, aliyun-alb",
-    ),
-    (
         "path-by-ingress",
         plan({**_STEP, "matches": [{"path": {"value": "/beta"}}]}),
         "classType nginx cannot match a path. Leave it out",

@@ -313,3 +313,47 @@ async def test_canary_without_a_service_of_its_own_is_a_subset(mesh: Application
     assert plain["spec"]["selector"] == {"app": NAME}
     assert made is None
     assert [theirs(await mesh.get(each)) for each in (DESTINATION_RULES, VIRTUAL_SERVICES)] == before
+
+
+async def test_class_of_ingress_is_what_a_script_says(product: Product, app: Application) -> None:
+    """A class that is not built in: named while it has no script, released by as soon as it has one."""
+    given = manifests.rollout(grace_period_seconds=0)
+    given["spec"]["strategy"]["canary"]["trafficRoutings"][0]["ingress"]["classType"] = "house"
+    await app.deploy(given)
+    await app.serves_requests()
+    await app.set_image(V2)
+    await app.wait("rollouts", lambda found: message(found).startswith("classType house is not built in"))
+    try:
+        await configure(
+            app,
+            """
+            local prefix = "nginx.ingress.kubernetes.io/"
+            obj.annotations[prefix .. "canary"] = "true"
+            obj.annotations[prefix .. "canary-weight"] = obj.weight
+            return obj.annotations
+            """,
+            "lua.traffic.routing.ingress.house",
+        )
+        await app.waits(1, 1)
+        weight = await app.weight()
+        await app.cluster.patch(
+            "ingresses",
+            app.namespace,
+            f"{NAME}-canary",
+            {"metadata": {"annotations": {"nginx.ingress.kubernetes.io/canary-weight": "90"}}},
+        )
+        await app.wait(
+            "ingresses",
+            lambda found: (
+                found["metadata"]["annotations"]["nginx.ingress.kubernetes.io/canary-weight"] == "20"
+            ),
+            f"{NAME}-canary",
+        )
+    finally:
+        await product.cluster.delete("configmaps", NAMESPACE, CONFIGURATION)
+    await app.wait("rollouts", lambda found: message(found).startswith("classType house is not built in"))
+    await app.set_image(V1)
+    await app.rolled_back()
+
+    assert weight == 20
+    assert await app.find("ingresses", f"{NAME}-canary") is None

@@ -12,8 +12,10 @@ from rollout.release.outcome import DONE, Doing, Outcome
 from rollout.snapshot import Ingress
 from rollout.spec import TrafficRoutingRef
 from rollout.status import format_instant
-from rollout.traffic import nginx
-from rollout.traffic.routing import ALL_STABLE, Routing
+from rollout.traffic import nginx, script_book, scripted_ingress
+from rollout.traffic.ingress_classes import CLASSES
+from rollout.traffic.lua import Failure, Script
+from rollout.traffic.routing import ALL_STABLE, Routing, wanted
 from rollout.wire import JsonObject
 
 _FIELDS = ("labels", "annotations")
@@ -42,7 +44,7 @@ class IngressRoute:
             return messages.ingress_unrelated(self.name, self.ref.service, by_default=by_default)
         found = self.facts.snapshot.ingresses.get(self._canary_name)
         if found is None or found.owned:
-            return None
+            return self._unsaid(stable)
         return messages.not_ours("Ingress", self._canary_name, manifests.owning_rollout(found.manifest))
 
     @property
@@ -59,14 +61,21 @@ class IngressRoute:
     @property
     def reaches_canary(self) -> bool:
         """Whether its annotations can send any request to the canary."""
-        return self._canary is not None and nginx.may_reach_canary(
-            self._canary.manifest, self.ref.ingress_class
-        )
+        if self._canary is None:
+            return False
+        if scripted_ingress.said_on(self._canary.manifest):
+            return self.live != ALL_STABLE
+        return nginx.may_reach_canary(self._canary.manifest, self.ref.ingress_class)
 
     @property
     def live(self) -> Routing | None:
         """Read its annotations."""
-        return nginx.read(self._canary.manifest, self.ref.ingress_class) if self._canary else ALL_STABLE
+        if self._canary is None:
+            return ALL_STABLE
+        manifest = self._canary.manifest
+        if scripted_ingress.said_on(manifest):
+            return scripted_ingress.read(manifest)
+        return nginx.read(manifest, self.ref.ingress_class)
 
     @property
     def changed_at(self) -> str | None:
@@ -82,30 +91,35 @@ class IngressRoute:
     def begin(self) -> Outcome:
         """Create the canary Ingress."""
         manifest = self._render(ALL_STABLE)
+        if isinstance(manifest, Failure):
+            return self._failed(manifest)
         create = Create(manifest, why="carry the canary's share, none yet")
         return Doing(f"creates Ingress {self._canary_name}", (create,))
 
     def say(self, routing: Routing) -> Outcome:
         """Make the canary Ingress what the stable one and the routing say; what others added stays."""
-        canary, wanted = self._canary, self._render(routing)
+        canary, manifest = self._canary, self._render(routing)
         if canary is None:
             return DONE
-        change = _difference(canary.manifest, wanted, nginx.routing_keys(self.ref.ingress_class))
+        if isinstance(manifest, Failure):
+            return self._failed(manifest)
+        keys = self._routing_keys(canary.manifest, manifest)
+        change = _difference(canary.manifest, manifest, keys)
         if change is None:
             return DONE
         return self._patched(change, f"send {routing.weight} % to the canary")
 
     def silence(self) -> Outcome:
-        """Write annotations alone: the stable Ingress may be gone."""
+        """Write annotations alone: the stable Ingress, or the script, may be gone."""
+        if self._canary is None:
+            return DONE
         classtype = self.ref.ingress_class
-        annotations: dict[str, Any] = {
+        annotations: dict[str, Any] = scripted_ingress.silencing(self._canary.manifest) or {
             **dict.fromkeys(nginx.routing_keys(classtype)),
             **nginx.annotations(ALL_STABLE, classtype),
-            names.CHANGED_AT: self._now,
         }
-        return self._patched(
-            {"metadata": {"annotations": annotations}}, "send everything to the stable Service"
-        )
+        change = {"metadata": {"annotations": {**annotations, names.CHANGED_AT: self._now}}}
+        return self._patched(change, "send everything to the stable Service")
 
     def restamp(self) -> Outcome:
         """Write the stamp alone."""
@@ -143,9 +157,47 @@ class IngressRoute:
         patch = Patch(self._canary.target, guarded(self._canary.target, change), why=why)
         return Doing(f"changes Ingress {self._canary_name}: {why}", (patch,))
 
-    def _render(self, routing: Routing) -> dict[str, Any]:
+    @property
+    def _script(self) -> Script | None:
+        """The users' script for the class, if they have one."""
+        return script_book.for_ingress_class(self.ref.ingress_class, self.facts.snapshot.scripts)
+
+    def _unsaid(self, stable: Ingress) -> str | None:
+        """Say which routing of the release cannot be said in annotations of this class."""
+        if self._script is None:
+            known = self.ref.ingress_class in CLASSES
+            return None if known else messages.ingress_class_unknown(self.ref.ingress_class, CLASSES)
+        for step in self.facts.spec.steps:
+            if isinstance(found := self._scripted(self._script, stable, wanted(step)), Failure):
+                return messages.script_failed("Ingress", self._canary_name, found.why)
+        return None
+
+    def _failed(self, failure: Failure) -> Outcome:
+        return Doing(messages.script_failed("Ingress", self._canary_name, failure.why), blocked=True)
+
+    def _routing_keys(self, live: JsonObject, wanted: JsonObject) -> frozenset[str]:
+        said = [found for each in (live, wanted) if (found := scripted_ingress.said_on(each))]
+        if not said:
+            return nginx.routing_keys(self.ref.ingress_class)
+        return frozenset({names.ROUTING, *(key for each in said for key in each.now)})
+
+    def _scripted(self, script: Script, stable: Ingress, routing: Routing) -> dict[str, Any] | Failure:
+        manifest = nginx.copy(stable.manifest, self._backends)
+        metadata, canary = manifest["metadata"], self._backends[self.ref.service]
+        said = scripted_ingress.annotations(script, metadata["annotations"], routing, canary)
+        if isinstance(said, Failure):
+            return said
+        return {**manifest, "metadata": {**metadata, "annotations": said}}
+
+    def _render(self, routing: Routing) -> dict[str, Any] | Failure:
         stable = self.facts.snapshot.ingresses[self.name]
-        manifest = nginx.render(stable.manifest, self._backends, self.ref.ingress_class, routing)
+        if self._script:
+            scripted = self._scripted(self._script, stable, routing)
+            if isinstance(scripted, Failure):
+                return scripted
+            manifest = scripted
+        else:
+            manifest = nginx.render(stable.manifest, self._backends, self.ref.ingress_class, routing)
         metadata = manifest["metadata"]
         metadata["annotations"][names.COPIED] = _copied(metadata, nginx.routing_keys(self.ref.ingress_class))
         # As on the stable Service: what was planned for an earlier release must not fit this one.

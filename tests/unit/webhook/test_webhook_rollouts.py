@@ -229,3 +229,20 @@ def test_object_of_another_shape_is_malformed(metadata: Any) -> None:
 
     with pytest.raises(review.Malformed):
         review.decode(_DECODER, json.dumps(body).encode(), names.GROUP, "rollouts")
+
+
+def test_class_of_ingress_that_needs_a_script_is_warned_of_once() -> None:
+    """A typing error is told in the terminal; admission itself does not see the scripts."""
+    routing = {"service": "web", "ingress": {"name": "web", "classType": "ngnix"}}
+    new = beta(trafficRoutings=[routing])
+
+    warned = validated(None, new)
+
+    assert warned["allowed"] is True
+    assert warned["warnings"] == [
+        (
+            "ingress.classType ngnix is not built in: a release waits for key "
+            "lua.traffic.routing.ingress.ngnix in ConfigMap kruise-rollout-configuration"
+        )
+    ]
+    assert validated(new, new).get("warnings", []) == []
