@@ -49,6 +49,7 @@ class Backends:
     canary: str
     canary_hash: str | None = None
     """The pod-template-hash by which a canary without a Service of its own is told from the stable pods."""
+    stable_hash: str | None = None
 
     @property
     def mark(self) -> str:
@@ -284,9 +285,11 @@ def _obj(original: Data, routing: Routing, backends: Backends) -> dict[str, Any]
         said["matches"] = [match_json(each) for each in routing.matches]
     if routing.modifier:
         said["requestHeaderModifier"] = modifier_json(routing.modifier)
-    if backends.canary_hash:
-        said["canaryPodTemplateHash"] = backends.canary_hash
-    return said
+    hashes = {
+        "canaryPodTemplateHash": backends.canary_hash,
+        "stablePodTemplateHash": backends.stable_hash,
+    }
+    return {**said, **{key: each for key, each in hashes.items() if each}}
 
 
 def routing_json(routing: Routing) -> dict[str, Any]:

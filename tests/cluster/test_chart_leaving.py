@@ -6,9 +6,11 @@ import pytest
 import pytest_asyncio
 import yaml
 
+from sandbox import manifests
 from sandbox.cluster import Cluster
 from sandbox.control_plane import Options
 from sandbox.names import JsonObject
+from tests.cluster import custom_kinds, istio
 from tests.cluster.application import ALPHA, NAME, V2, Application
 from tests.cluster.chart_install import CHART, NAMESPACE, PROCESSES, fully_available, install
 
@@ -49,12 +51,17 @@ OURS = ("sluice.dev/", "rollouts.kruise.io/")
 
 
 async def _release_under_way(cluster: Cluster) -> Application:
-    """Bring a release to its first step, where 20 % of the requests go to the canary."""
+    """Bring a release to its first step, where 20 % of the requests go to the canary by either route."""
     await cluster.create_namespace("shop")
+    await custom_kinds.install(cluster, istio.DEFINITIONS[0])
     app = Application(cluster, "shop")
-    await app.deploy()
+    await app.create(istio.virtual_service())
+    rollout = manifests.rollout(grace_period_seconds=0)
+    rollout["spec"]["strategy"]["canary"]["trafficRoutings"][0]["customNetworkRefs"] = [istio.ref()]
+    await app.deploy(rollout)
     await app.set_image(V2)
     await app.waits(1, 1)
+    assert _marks(await app.get(istio.VIRTUAL_SERVICES))
     return app
 
 
@@ -67,6 +74,9 @@ async def _assert_whole(app: Application) -> None:
         assert [each["metadata"]["name"] for each in await app.cluster.list(kind, app.namespace)] == [NAME]
     assert "paused" not in deployment["spec"]
     assert "pod-template-hash" not in service["spec"]["selector"]
+    route = await app.get(istio.VIRTUAL_SERVICES)
+    assert route["spec"] == istio.virtual_service()["spec"]
+    assert _marks(route) == set()
     assert _marks(deployment) | _marks(service) | _marks(rollout) == set()
     assert "uninstalled" in rollout["status"]["message"]
     assert (await app.get(ALPHA))["metadata"]["uid"] == rollout["metadata"]["uid"]
@@ -110,15 +120,15 @@ async def test_deleting_the_manifests_in_any_order_leaves_everything_whole(
 ) -> None:
     """Nobody has to know what depends on what."""
     rendered = await own_cluster.helm("template", "sluice", CHART, "-n", NAMESPACE, "--no-hooks")
-    manifests = [each for each in yaml.safe_load_all(rendered.stdout) if each]
+    parts = [each for each in yaml.safe_load_all(rendered.stdout) if each]
     await own_cluster.create_namespace(NAMESPACE)
     await own_cluster.kubectl("create", "-f", f"{CHART}/crds")
-    await own_cluster.kubectl("create", "-f", "-", stdin=yaml.safe_dump_all(manifests))
+    await own_cluster.kubectl("create", "-f", "-", stdin=yaml.safe_dump_all(parts))
     for process in PROCESSES:
         await own_cluster.wait_for("deployments", NAMESPACE, process, fully_available, 60)
     app = await _release_under_way(own_cluster)
 
-    deleted = yaml.safe_dump_all(_ordered(manifests, order))
+    deleted = yaml.safe_dump_all(_ordered(parts, order))
     # The webhook configurations may be gone before their turn comes: leaving begins with them.
     flags = ("--ignore-not-found", "--timeout=120s")
     await own_cluster.kubectl("delete", "-f", "-", *flags, stdin=deleted)

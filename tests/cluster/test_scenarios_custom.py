@@ -298,16 +298,20 @@ async def test_canary_without_a_service_of_its_own_is_a_subset(mesh: Application
     await mesh.set_image(V2)
     await mesh.waits(1, 1)
     rule, service = await mesh.get(DESTINATION_RULES), await mesh.get(VIRTUAL_SERVICES)
-    pods = {pod["metadata"]["labels"]["pod-template-hash"] for pod in await mesh.pods(V2)}
+    hashes = [
+        {pod["metadata"]["labels"]["pod-template-hash"] for pod in await mesh.pods(image)}
+        for image in (V1, V2)
+    ]
     plain = await mesh.get("services")
     made = await mesh.find("services", f"{NAME}-canary")
     await mesh.approve()
     await mesh.completes()
 
-    (subset,) = rule["spec"]["subsets"]
-    assert {subset["labels"]["pod-template-hash"]} == pods
+    subsets = rule["spec"]["subsets"]
+    assert [each["name"] for each in subsets] == ["stable", "canary"]
+    assert [{each["labels"]["pod-template-hash"]} for each in subsets] == hashes
     assert [each["destination"] for each in service["spec"]["http"][1]["route"]] == [
-        {"host": NAME},
+        {"host": NAME, "subset": "stable"},
         {"host": NAME, "subset": "canary"},
     ]
     assert plain["spec"]["selector"] == {"app": NAME}

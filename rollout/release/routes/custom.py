@@ -139,12 +139,13 @@ class CustomRoute:
 
     @property
     def _backends(self) -> Backends:
-        stable, revision = self.ref.service, self.facts.canary_set
+        canary, stable = self.facts.canary_set, self.facts.stable
         return Backends(
             self.facts.rollout.namespace,
-            stable,
+            self.ref.service,
             services.canary_name(self.facts, self.ref),
-            revision.hash if revision else None,
+            canary.hash if canary else None,
+            stable.hash if stable else None,
         )
 
     @property

@@ -175,11 +175,11 @@ class IngressRoute:
     def _failed(self, failure: Failure) -> Outcome:
         return Doing(messages.script_failed("Ingress", self._canary_name, failure.why), blocked=True)
 
-    def _routing_keys(self, live: JsonObject, wanted: JsonObject) -> frozenset[str]:
-        said = [found for each in (live, wanted) if (found := scripted_ingress.said_on(each))]
-        if not said:
-            return nginx.routing_keys(self.ref.ingress_class)
-        return frozenset({names.ROUTING, *(key for each in said for key in each.now)})
+    def _routing_keys(self, *ingresses: JsonObject) -> frozenset[str]:
+        said = [found for each in ingresses if (found := scripted_ingress.said_on(each))]
+        scripted = {names.ROUTING, *(key for each in said for key in each.now)} if said else set[str]()
+        # The built-in keys too: the script may have come, or gone, during the release.
+        return nginx.routing_keys(self.ref.ingress_class) | scripted
 
     def _scripted(self, script: Script, stable: Ingress, routing: Routing) -> dict[str, Any] | Failure:
         manifest = nginx.copy(stable.manifest, self._backends)
@@ -199,7 +199,7 @@ class IngressRoute:
         else:
             manifest = nginx.render(stable.manifest, self._backends, self.ref.ingress_class, routing)
         metadata = manifest["metadata"]
-        metadata["annotations"][names.COPIED] = _copied(metadata, nginx.routing_keys(self.ref.ingress_class))
+        metadata["annotations"][names.COPIED] = _copied(metadata, self._routing_keys(manifest))
         # As on the stable Service: what was planned for an earlier release must not fit this one.
         metadata["annotations"][names.RELEASE] = self.facts.release
         metadata["annotations"][names.CHANGED_AT] = self._now

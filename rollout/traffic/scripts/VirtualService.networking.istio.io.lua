@@ -1,8 +1,8 @@
 -- An Istio VirtualService: each route that leads to the stable Service gets a sibling that leads to the canary.
 --
 -- Weights: the share of the stable destination within its route is divided. Matches: a route before the
--- stable one takes the requests that match. Where the canary has no Service of its own, it is the subset
--- "canary" of the stable host (see the DestinationRule).
+-- stable one takes the requests that match. Where the canary has no Service of its own, the two are the
+-- subsets "stable" and "canary" of the stable host (see the DestinationRule).
 
 local spec = obj.data.spec
 local same_service = obj.canaryService == obj.stableService
@@ -147,5 +147,16 @@ if obj.canaryWeight >= 0 then
 end
 if obj.matches and #obj.matches > 0 then
   spec.http = put_before(spec.http or {})
+end
+if same_service and obj.stablePodTemplateHash then
+  for _, protocol in ipairs({ "http", "tcp", "tls" }) do
+    for _, route in ipairs(spec[protocol] or {}) do
+      for _, each in ipairs(route.route or {}) do
+        if leads_to_stable(each.destination) and not each.destination.subset then
+          each.destination.subset = "stable"
+        end
+      end
+    end
+  end
 end
 return obj.data

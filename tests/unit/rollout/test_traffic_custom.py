@@ -20,7 +20,7 @@ from rollout.traffic.routing import ALL_STABLE, Routing
 VIRTUAL_SERVICE = RouteKind("networking.istio.io/v1", "VirtualService")
 DESTINATION_RULE = RouteKind("networking.istio.io/v1beta1", "DestinationRule")
 WEB = Backends("shop", "web", "web-canary", "abc12")
-SAME = Backends("shop", "web", "web", "abc12")
+SAME = Backends("shop", "web", "web", "abc12", "old34")
 BETA = Match(headers=(HeaderMatch("X-User", "beta"),))
 RICH = Match(
     PathMatch("/cart"),
@@ -145,15 +145,18 @@ def test_weight_and_match_together_keep_the_matching_route_whole() -> None:
 
 def test_canary_behind_the_stable_service_is_its_subset() -> None:
     """Without a Service of its own the canary is told apart by the DestinationRule."""
-    first, second = rendered(ROUTINGS[3], http(to("web", subset="v1")), backends=SAME)
+    first, second = rendered(ROUTINGS[3], http(to("web")), backends=SAME)
+    _, owned = rendered(ROUTINGS[3], http(to("web", subset="v1")), backends=SAME)
     rule = Data({"host": "web.shop.svc.cluster.local", "subsets": [{"name": "v1"}]})
     ruled = custom.render(rule, Routing(20), built_in(DESTINATION_RULE), SAME)
 
     assert first["route"] == [to("web", subset="canary")]
-    assert second == http(to("web", 95, subset="v1"), to("web", 5, subset="canary"))
+    assert second == http(to("web", 95, subset="stable"), to("web", 5, subset="canary"))
+    assert owned == http(to("web", 95, subset="v1"), to("web", 5, subset="canary"))
     assert isinstance(ruled, Data)
     assert ruled.spec["subsets"] == [
         {"name": "v1"},
+        {"name": "stable", "labels": {"pod-template-hash": "old34"}},
         {"name": "canary", "labels": {"pod-template-hash": "abc12"}},
     ]
 
