@@ -63,7 +63,7 @@ async def no_labels(app: Application) -> AsyncIterator[None]:
 
 
 async def test_canary_pods_say_which_step_brought_them(app: Application) -> None:
-    """Two pods by the first step, one more by the second; a pod that replaces one takes its batch."""
+    """Two by the first step, one by the second; one that replaces another takes its batch; they keep it."""
     await app.deploy(plan(step(20, 2), step(40, "60%")))
     await app.change(named("r1", image=V2))
     await app.waits(1, 2)
@@ -81,6 +81,9 @@ async def test_canary_pods_say_which_step_brought_them(app: Application) -> None
     selector = f"pod-template-hash={status['podTemplateHash']},{BATCH_ID}={status['currentStepIndex']}"
     shown = await app.cluster.list("pods", app.namespace, selector)  # as kubectl-kruise describe asks
     assert batches(shown) == [("r1", "2")]
+    await app.approve()
+    await app.completes(2)
+    assert batches(await app.pods()) == [("", "")] * 2 + [("r1", "1")] * 2 + [("r1", "2")]
 
 
 async def test_release_without_an_id_goes_by_its_revision(app: Application) -> None:
