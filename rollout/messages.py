@@ -68,10 +68,11 @@ def approve_event(name: str, namespace: str, release: str, step: int) -> str:
     )
 
 
-def approvals_reset(release: str, step: int, at: str) -> str:
-    """Say that a release went back, and that its step waits for a new approval."""
+def approvals_reset(release: str, step: int, at: str, reason: str) -> str:
+    """Say that a step waits for a new approval: the release went back to it, or the plan was changed."""
+    what = f"went back to step {step}" if reason == "WentBack" else f"is at step {step} of a changed plan"
     return (
-        f"release {release} went back to step {step} at {at}: earlier approvals do not count any more; "
+        f"release {release} {what} since {at}: earlier approvals do not count any more; "
         f"to approve again remove the annotation {names.APPROVE} first"
     )
 

@@ -42,8 +42,18 @@ def release_id(rollout_uid: str, workload_uid: str, digest: str, generation: int
 
 
 def steps_digest(steps: tuple[Step, ...]) -> str:
-    """Name a plan by its steps, without their pauses: editing a pause changes no step (contract, 1.7)."""
-    return _encode(repr([replace(step, pause_seconds=None) for step in steps]).encode(), _DIGEST_LENGTH)
+    """Name a plan by its steps, without their pauses: editing a pause changes no step (contract, 1.7).
+
+    How many there are stands at the end.
+    """
+    bare = [replace(step, pause_seconds=None) for step in steps]
+    return f"{_encode(repr(bare).encode(), _DIGEST_LENGTH)}-{len(steps)}"
+
+
+def steps_counted(digest: str) -> int:
+    """Read from a plan's name how many steps it has; 0 when it says nothing of that."""
+    count = digest.rpartition("-")[2]
+    return int(count) if count.isdecimal() and count.isascii() else 0
 
 
 def _canonical(template: JsonObject) -> bytes:

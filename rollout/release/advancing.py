@@ -1,11 +1,12 @@
 """A release under way: one step's work in its order, and the status that says how far it is.
 
-Order within a step: nothing to a canary without endpoints, then the stable side held fast, then
-pods up, endpoints, traffic, and last of all pods down.
+Order within a step: nothing to a canary without endpoints, then weights down and after them pods down,
+then the stable side held fast, then pods up, endpoints, and weights up.
 """
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from rollout import messages
 from rollout.actions import Event
@@ -61,14 +62,19 @@ def advance(facts: Facts) -> Plan:
     steps, now = facts.spec.steps, facts.snapshot.now
     if facts.spec.paused:
         return _frozen(facts)
+    if placed := _replanned(facts, recorded):
+        return Plan(_anew(_status(facts, placed, Reason.IN_ROLLING), "PlanChanged", now))
     if moved := cursor.repositioned(recorded, len(steps), now):
         return Plan(_repositioned(facts, recorded, moved))
     step = steps[recorded.step - 1]
     stage, outcome = _work(facts, step)
     observed = _observed(facts, recorded)
     if outcome is not DONE:
-        working = _working(observed, recorded, stage, outcome)
+        edited = bool(recorded.plan_digest) and recorded.plan_digest != observed.plan_digest
+        working = _working(observed, recorded, stage, outcome, edited=edited)
         status = _status(facts, working, Reason.IN_ROLLING, outcome)
+        if edited:
+            status = _anew(status, "PlanChanged", now)
         events = (*_trouble_events(working, outcome), *outcome.events)
         spare = batches.labels(facts, working) if outcome.until else ()
         return Plan(status, outcome.actions, events, outcome.until, spare)
@@ -76,22 +82,33 @@ def advance(facts: Facts) -> Plan:
     return _arrived(facts, replace(reached, message=""))
 
 
+def _replanned(facts: Facts, recorded: Release) -> Release | None:
+    present = facts.canary.replicas if facts.canary else 0
+    placed = cursor.replanned(
+        recorded, facts.spec.steps, facts.snapshot.now, pods=present, of=facts.workload.replicas
+    )
+    return replace(placed, plan_digest=steps_digest(facts.spec.steps)) if placed else None
+
+
 def _repositioned(facts: Facts, before: Release, after: Release) -> Status:
-    """Report a jump; one that goes back takes the approvals given so far with it.
-
-    Whoever went back saw a reason to: the approval that had let the step pass must not let it pass again.
-    """
+    """Report a jump; one that goes back takes the approvals given so far with it."""
     status = _status(facts, after, Reason.IN_ROLLING)
-    if after.step > before.step:
-        return status
-    now = facts.snapshot.now
-    text = messages.approvals_reset(after.id, after.step, format_time(now))
-    return status.with_condition(APPROVALS_RESET, status=True, reason="WentBack", message=text, now=now)
+    return status if after.step > before.step else _anew(status, "WentBack", facts.snapshot.now)
 
 
-def _working(observed: Release, recorded: Release, stage: StepState, outcome: Doing) -> Release:
+def _anew(status: Status, reason: str, now: datetime) -> Status:
+    """Let no approval given so far count any more: it was given to another step, or to what it was then."""
+    release = status.release
+    text = messages.approvals_reset(release.id, release.step, format_time(now), reason)
+    return status.with_condition(APPROVALS_RESET, status=True, reason=reason, message=text, now=now)
+
+
+def _working(
+    observed: Release, recorded: Release, stage: StepState, outcome: Doing, *, edited: bool
+) -> Release:
     """Report an unfinished step, but not each pod that comes up, each write of ours, each short wait."""
-    state = recorded.state if recorded.state in cursor.WAITING else stage
+    waiting = recorded.state in cursor.WAITING and not edited
+    state = recorded.state if waiting else stage
     brief = outcome.actions or outcome.until
     before = recorded.message if state is recorded.state else ""
     working = replace(observed, state=state, message=before if brief else outcome.waits_for)
@@ -101,7 +118,14 @@ def _working(observed: Release, recorded: Release, stage: StepState, outcome: Do
         canary_replicas=recorded.canary_replicas,
         canary_ready=recorded.canary_ready,
     )
-    return recorded if as_before == recorded else working
+    if as_before == recorded and _quarters(working) == _quarters(recorded):
+        return recorded
+    return working
+
+
+def _quarters(release: Release) -> int:
+    """Count the quarters of the canary's pods that are ready: so often is a step's progress told."""
+    return 4 * release.canary_ready // max(1, release.canary_replicas)
 
 
 def _trouble_events(release: Release, outcome: Doing) -> tuple[Event, ...]:
@@ -137,10 +161,16 @@ def _pause_events(facts: Facts, release: Release, *, manual: bool) -> tuple[Even
 
 
 def _frozen(facts: Facts) -> Plan:
-    """Stand still while ``strategy.paused``; only what protects requests goes on."""
-    outcome = first_unfinished([lambda: holding.hold(facts), lambda: silence_empty(facts)])
-    observed = _observed(facts, facts.rollout.status.release)
-    return Plan(_status(facts, observed, Reason.PAUSED), outcome.actions if outcome else ())
+    """Stand still while ``strategy.paused``: requests stay protected, and pods follow the workload's size."""
+    recorded = facts.rollout.status.release
+    steps = facts.spec.steps
+    tasks: tuple[Task, ...] = (lambda: holding.hold(facts), lambda: silence_empty(facts))
+    if facts.canary and 1 <= recorded.step <= len(steps):
+        beginning, upgrading, _ = _stages(facts, steps[recorded.step - 1])
+        tasks = (*beginning.tasks, *upgrading.tasks)
+    outcome = first_unfinished(tasks)
+    status = _status(facts, _observed(facts, recorded), Reason.PAUSED)
+    return Plan(status, outcome.actions if outcome else (), look_again_at=outcome.until if outcome else None)
 
 
 # --- the work of one step --------------------------------------------------------------------------
@@ -180,6 +210,7 @@ def _stages(facts: Facts, step: Step) -> tuple[_Stage, ...]:
                 lambda: holding.settle(facts),
                 lambda: handover.forget_empty(facts),
                 each(lambda ref: routes.restrict(facts, ref, limit)),
+                lambda: _shrunk(facts, step),
                 each_service(lambda ref: services.pin(facts, ref)),
             ),
         ),
@@ -193,7 +224,6 @@ def _stages(facts: Facts, step: Step) -> tuple[_Stage, ...]:
                 lambda: closing.silence_moving(facts),
                 each_service(lambda ref: services.provide_canary(facts, ref, need)),
                 each(lambda ref: routes.route(facts, ref, limit)),
-                lambda: pods.shrink(facts, step),
             ),
         ),
     )
@@ -205,6 +235,14 @@ _Work = Callable[[TrafficRoutingRef], Outcome]
 def _for_each(refs: Iterable[TrafficRoutingRef]) -> Callable[[_Work], Task]:
     """Make one task of the same work on every traffic routing."""
     return lambda work: lambda: together(work(ref) for ref in refs)
+
+
+def _shrunk(facts: Facts, step: Step) -> Outcome:
+    """Let pods go that are too many, when the data plane had its time to notice that less is sent to them."""
+    shrinking = pods.shrink(facts, step)
+    if shrinking is DONE:
+        return DONE
+    return together(routes.grace(facts, ref) for ref in facts.spec.routings) or shrinking
 
 
 def silence_empty(facts: Facts) -> Outcome:

@@ -9,6 +9,7 @@ The states before StepPaused only report; what moves the cursor is that the step
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from rollout.revision import steps_counted
 from rollout.spec import Step
 from rollout.status import NEXT_STEP_UNSET, NO_NEXT_STEP, Release, StepState, whole_second
 
@@ -32,6 +33,21 @@ def begin(release: Release, step: int, steps: int, now: datetime) -> Release:
     )
 
 
+def replanned(
+    release: Release, steps: tuple[Step, ...], now: datetime, *, pods: int, of: int
+) -> Release | None:
+    """Find the place of a release in a plan that has more or fewer steps than the one it was in.
+
+    The last step that asks for no more than the ``pods`` that the canary has (``of`` so many of the
+    workload) is where it stands: what is beyond has not been approved.
+    """
+    before = steps_counted(release.plan_digest)
+    if before in {0, len(steps)}:
+        return None
+    reached = (number for number, step in enumerate(steps, start=1) if step.replicas.of(of) <= pods)
+    return begin(release, max(reached, default=1), len(steps), now)
+
+
 def repositioned(release: Release, steps: int, now: datetime) -> Release | None:
     """Follow a jump that a client asked for through ``nextStepIndex``, or a plan that became shorter."""
     wanted = release.next_step
@@ -48,7 +64,7 @@ def advanced(release: Release, steps: tuple[Step, ...], now: datetime, *, approv
     if release.state not in WAITING:
         if not skips_pause(step, last=release.step == len(steps)):
             return replace(release, state=StepState.STEP_PAUSED, since=whole_second(now))
-    elif not (approved or release.state is StepState.STEP_READY or _pause_ended(release, step, now)):
+    elif not (approved or _needs_no_approval(release, step, now, last=release.step == len(steps))):
         return release
     if release.step < len(steps):
         return begin(release, release.step + 1, len(steps), now)
@@ -59,6 +75,13 @@ def skips_pause(step: Step, *, last: bool) -> bool:
     """Tell whether a step needs no approval: a pause of no length, or the last step at 100 %."""
     whole = step.replicas.percent and step.replicas.value == 100  # noqa: PLR2004 - the contract says exactly "100%"
     return step.pause_seconds == 0 or (last and whole)
+
+
+def _needs_no_approval(release: Release, step: Step, now: datetime, *, last: bool) -> bool:
+    """Tell whether a step that waits may be left: also when its plan was edited while it waited."""
+    if release.state is StepState.STEP_READY or skips_pause(step, last=last):
+        return True
+    return _pause_ended(release, step, now)
 
 
 def pause_end(release: Release, step: Step) -> datetime | None:

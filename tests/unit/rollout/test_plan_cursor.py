@@ -109,3 +109,37 @@ def test_jump(at: int, wanted: int, number: int, leads_to: int | None) -> None:
 
     assert (moved.step if moved else None) == leads_to
     assert moved is None or (moved.state, moved.since) == (BEFORE, NOW)
+
+
+ONE_OF_FIVE, TWO_OF_FIVE, THREE_OF_FIVE = (Step(Amount(share, percent=True)) for share in (20, 40, 60))
+
+
+@pytest.mark.parametrize(
+    ("steps", "pods", "expected"),
+    [
+        ((Step(Amount(10, percent=True)), ONE_OF_FIVE, TWO_OF_FIVE, THREE_OF_FIVE), 2, 3),
+        ((TWO_OF_FIVE, THREE_OF_FIVE), 2, 1),
+        ((ONE_OF_FIVE, TWO_OF_FIVE), 3, 2),
+        ((THREE_OF_FIVE,), 2, 1),
+        ((ONE_OF_FIVE, THREE_OF_FIVE), 2, 1),
+        ((ONE_OF_FIVE, TWO_OF_FIVE, THREE_OF_FIVE), 0, 1),
+    ],
+    ids=["one before", "first gone", "last gone", "larger alone", "between two", "no pods yet"],
+)
+def test_release_stands_where_its_pods_are_in_a_plan_of_other_length(
+    steps: tuple[Step, ...], pods: int, expected: int
+) -> None:
+    """Steps added or removed: the last one that asks for no more than there is, and never what is beyond."""
+    release = Release(step=2, next_step=3, plan_digest="digest-7")
+
+    placed = cursor.replanned(release, steps, NOW, pods=pods, of=5)
+
+    assert placed is not None
+    assert (placed.step, placed.state) == (expected, StepState.BEFORE_STEP_UPGRADE)
+
+
+def test_release_keeps_its_index_in_a_plan_of_the_same_length() -> None:
+    """Edited steps move no release: what the present one asks for now is done."""
+    release = Release(step=1, next_step=2, plan_digest="digest-2")
+
+    assert cursor.replanned(release, (TWO_OF_FIVE, THREE_OF_FIVE), NOW, pods=1, of=5) is None

@@ -43,10 +43,6 @@ def _undrained(snapshot: Any, canary: Any, *, drained: bool) -> Any:
     return _remove(snapshot, canary, drained=False)
 
 
-def _shrinking_early(given: Any, step: Any) -> Any:
-    return _grow(given, step) or pods.shrink(given, step)
-
-
 def _created_with_pods(*args: Any) -> Any:
     made = _canary_deployment(*args)
     return {**made, "spec": {**made["spec"], "replicas": 2}}
@@ -70,7 +66,7 @@ def _unguarded(patch: pytest.MonkeyPatch) -> None:
         patch.setattr(module, "guarded", lambda _, change: change)
 
 
-_remove, _grow, _canary_deployment = pods.remove, pods.grow, manifests.canary_deployment
+_remove, _canary_deployment = pods.remove, manifests.canary_deployment
 _taking_back = closing._taking_back  # noqa: SLF001 - likewise
 _letting_out = closing._letting_out  # noqa: SLF001 - likewise
 
@@ -116,7 +112,10 @@ RULES: dict[str, tuple[Change, Callable[[], None]]] = {
         without(closing, "_letting_out", _canary_gone_first),
         drills.completes,
     ),
-    "pods go down after weights": (without(pods, "grow", _shrinking_early), drills.jumps_back),
+    "pods go down after the weights are noticed": (
+        without(advancing, "_shrunk", pods.shrink),
+        drills.jumps_back,
+    ),
     "a stable template that returns is a roll-back": (
         without(facts.Facts, "returning", property(lambda _: False)),
         drills.rolls_back,
