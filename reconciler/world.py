@@ -199,8 +199,9 @@ class World:
         namespace = value["metadata"].get("namespace", "")
         owners = _owner_names(value["metadata"])
         if kind == "Pod" and not read_trouble(value):
-            # Pods that are well are seen in counts and endpoints; only a canary's are labelled.
-            if is_ready(value) and names.ROLLOUT_BATCH_ID not in (value["metadata"].get("labels") or {}):
+            # Pods that are well are seen in counts and endpoints; a canary's are waited for, and labelled.
+            labelled = names.ROLLOUT_BATCH_ID in (value["metadata"].get("labels") or {})
+            if not (is_ready(value) and labelled):
                 yield from self._releasing(namespace, value)
             return
         if kind == "ReplicaSet" and not owners:
@@ -324,7 +325,7 @@ _REPLICA_SET: Tree = {
     "spec": {"replicas": None, "template": None},
     "status": {"replicas": None, "readyReplicas": None, "availableReplicas": None},
 }
-_CONTAINER: Tree = {"state": {"waiting": {"reason": None, "message": None}}}
+_CONTAINER: Tree = {"state": {"waiting": {"reason": None, "message": None}, "running": {"startedAt": None}}}
 _POD: Tree = {
     "metadata": {
         "name": None,

@@ -28,7 +28,7 @@ from rollout.snapshot import (
     Service,
     Snapshot,
 )
-from rollout.status import read_status
+from rollout.status import parse_time, read_status
 from rollout.wire import JsonObject
 
 _DEFAULT_LIMIT = "25%"  # of maxSurge and maxUnavailable alike
@@ -184,8 +184,25 @@ def read_pod(value: JsonObject) -> Pod:
         target=_target("Pod", metadata),
         owner_uid=_owner(metadata, "uid"),
         ready=is_ready(value),
+        unready_since=None if is_ready(value) else _running_since(value),
+        unready=_unready(value),
         rollout_id=labels.get(names.ROLLOUT_ID, ""),
         batch=labels.get(names.ROLLOUT_BATCH_ID, ""),
+    )
+
+
+def _running_since(pod: JsonObject) -> datetime | None:
+    containers = (pod.get("status") or {}).get("containerStatuses") or ()
+    states = [(each.get("state") or {}).get("running") or {} for each in containers]
+    times = [parse_time(each.get("startedAt")) for each in states]
+    return max((each for each in times if each), default=None) if all(times) else None
+
+
+def _unready(pod: JsonObject) -> str:
+    conditions = (pod.get("status") or {}).get("conditions") or ()
+    return next(
+        (_said(each) for each in conditions if (each.get("type"), each.get("status")) == ("Ready", "False")),
+        "",
     )
 
 

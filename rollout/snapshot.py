@@ -104,6 +104,10 @@ class Pod:
     target: Target
     owner_uid: str
     ready: bool
+    unready_since: datetime | None = field(default=None, kw_only=True)
+    """When the last of its containers began to run, if they all do and it is not ready for all that."""
+    unready: str = field(default="", kw_only=True)
+    """What its own condition says of that."""
     rollout_id: str
     batch: str
 

@@ -20,10 +20,7 @@ _LABEL_VALUE = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?", re.A
 
 def labels(facts: Facts, release: Release) -> tuple[Patch, ...]:
     """Label the ready pods of the canary that are not labelled yet, or for another step or release."""
-    revision = facts.canary_set
-    if revision is None:
-        return ()
-    crew = [each for each in facts.snapshot.pods if each.owner_uid == revision.target.uid and each.ready]
+    crew = [each for each in facts.canary_pods if each.ready]
     rollout_id = release.rollout_id if _LABEL_VALUE.fullmatch(release.rollout_id) else release.revision
     wanted = assigned(sorted(crew, key=lambda each: each.target.name), rollout_id, _sizes(facts, release))
     changes = ((pod, batch) for pod, batch in wanted if (pod.rollout_id, pod.batch) != (rollout_id, batch))

@@ -11,7 +11,7 @@ from functools import cached_property
 from rollout import manifests, names
 from rollout.actions import Target
 from rollout.revision import release_id
-from rollout.snapshot import Deployment, ReplicaSet, RolloutObject, Service, Snapshot
+from rollout.snapshot import Deployment, Pod, ReplicaSet, RolloutObject, Service, Snapshot
 from rollout.spec import RolloutSpec, TrafficRoutingRef
 from rollout.status import Reason
 from rollout.wire import JsonObject
@@ -164,6 +164,13 @@ class Facts:
     def canary_sets(self) -> tuple[ReplicaSet, ...]:
         """Every revision of the canary Deployment."""
         return tuple(self._owned_sets(self.canary)) if self.canary else ()
+
+    @property
+    def canary_pods(self) -> tuple[Pod, ...]:
+        """The pods of that revision, less those on their way out."""
+        revision = self.canary_set
+        pods = self.snapshot.pods if revision else ()
+        return tuple(each for each in pods if revision and each.owner_uid == revision.target.uid)
 
     @property
     def canary_trouble(self) -> str | None:

@@ -1,5 +1,7 @@
 """The canary Deployments: brought up to a step's size, measured, and taken away again."""
 
+from datetime import datetime, timedelta
+
 from rollout import manifests, messages
 from rollout.actions import Create, Delete, Patch
 from rollout.release.facts import Facts, guarded
@@ -7,6 +9,9 @@ from rollout.release.outcome import DONE, Doing, Outcome
 from rollout.selection import selects
 from rollout.snapshot import Deployment, Snapshot
 from rollout.spec import Step
+
+_STARTING = timedelta(seconds=3)
+"""What a container takes to become ready without being in trouble; a longer start is told, and no more."""
 
 
 def wanted(facts: Facts, step: Step) -> int:
@@ -61,8 +66,21 @@ def available(facts: Facts, step: Step) -> Outcome:
     have = canary.available if canary and canary.observed_generation >= canary.generation else 0
     if have >= need:
         return DONE
-    trouble = facts.canary_trouble
-    return Doing(messages.waits_for_pods(need, facts.canary_name, trouble), trouble=trouble)
+    due, trouble = _trouble(facts)
+    return Doing(messages.waits_for_pods(need, facts.canary_name, trouble), until=due, trouble=trouble)
+
+
+def _trouble(facts: Facts) -> tuple[datetime | None, str | None]:
+    """Say what keeps pods from being available; of such as run and are not ready, not before a while."""
+    crew = facts.canary_pods
+    slow = min((each.unready_since for each in crew if each.unready_since), default=None)
+    if facts.canary_trouble or slow is None:
+        return None, facts.canary_trouble
+    due = slow + _STARTING
+    if facts.snapshot.now < due:
+        return due, None
+    pod = next(each for each in crew if each.unready_since == slow)
+    return None, f"pod {pod.target.name}: {pod.unready}"
 
 
 def shrink(facts: Facts, step: Step) -> Outcome:

@@ -1,6 +1,6 @@
 """From Kubernetes JSON to a snapshot: defaults, owners, endpoints, and a plan for whatever is observed."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import hypothesis.strategies as st
@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given
 
 from rollout import names
-from rollout.observation import observe, read_deployment, read_gate, read_ready_pods, read_rollout
+from rollout.observation import observe, read_deployment, read_gate, read_pod, read_ready_pods, read_rollout
 from rollout.release.plan import plan
 from rollout.snapshot import Gate
-from tests.unit.rollout.model.drills import paused_at
+from rollout.status import format_time
+from tests.unit.rollout.model.drills import governed, paused_at
+from tests.unit.rollout.model.reconciling import settle
 from tests.unit.rollout.model.world import GROUP_VERSION, World
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -192,3 +194,59 @@ def test_plan_is_total_and_deterministic(
 
 
 MIDDLE = paused_at(1)
+
+
+def pod(*states: dict[str, Any], ready: bool = False) -> dict[str, Any]:
+    """Return a pod whose containers are in these states."""
+    said = {"reason": "ContainersNotReady", "message": "containers with unready status: [web]"}
+    condition = {"type": "Ready", "status": str(ready), **({} if ready else said)}
+    statuses = [{"state": state} for state in states]
+    return {
+        "metadata": {"name": "web-1"},
+        "status": {"conditions": [condition], "containerStatuses": statuses},
+    }
+
+
+RUNNING, LATER = ({"running": {"startedAt": f"2026-01-01T00:00:0{second}Z"}} for second in (0, 4))
+
+
+@pytest.mark.parametrize(
+    ("value", "since"),
+    [
+        (pod(RUNNING), NOW),
+        (pod(RUNNING, LATER), NOW.replace(second=4)),
+        (pod(RUNNING, ready=True), None),
+        (pod(RUNNING, {"waiting": {"reason": "ContainerCreating"}}), None),
+        (pod(), None),
+    ],
+    ids=["one", "the last of two", "ready", "one waits", "none yet"],
+)
+def test_pod_is_unready_since_its_last_container_runs(value: dict[str, Any], since: datetime | None) -> None:
+    """What has not started is starting; what runs and is not ready is waited for, and then told."""
+    found = read_pod(value)
+
+    assert found.unready_since == since
+    assert since is None or found.unready == "ContainersNotReady: containers with unready status: [web]"
+
+
+@pytest.mark.parametrize(("seconds", "told"), [(1, False), (3, True)])
+def test_pod_that_runs_and_is_not_ready_is_told_after_a_while(seconds: int, *, told: bool) -> None:
+    """Every start is unready for a moment: nothing is told before three seconds, then by whom and why."""
+    world = governed()
+    world.held_up = frozenset({"pods"})
+    world.apply_template("v2")
+    settle(world)
+    sets = world.store.of_kind("ReplicaSet")
+    (revision,) = (each for each in sets if world.release_id in each["metadata"]["name"])
+    unready = pod({"running": {"startedAt": format_time(world.now)}})
+    unready["kind"] = "Pod"
+    owner = {"controller": True, "uid": revision["metadata"]["uid"], "name": revision["metadata"]["name"]}
+    unready["metadata"]["ownerReferences"] = [owner]
+    objects = [*world.store.objects.values(), unready]
+
+    made = plan(observe(world.rollout or {}, objects, world.now + timedelta(seconds=seconds)))
+
+    condition = made.status.condition("Progressing")
+    assert condition is not None
+    assert ("pod web-1: ContainersNotReady" in condition.message) is told
+    assert (made.look_again_at is None) is told
