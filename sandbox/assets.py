@@ -1,15 +1,17 @@
-"""The sandbox's programs: found, or built from the Go module proxy into the user's cache.
+"""The sandbox's programs and CRDs: found, or built from the Go module proxy into the user's cache.
 
     python -m sandbox.assets        builds what is missing
 
 SLUICE_SANDBOX_ASSETS names a directory with ready `controlplane` and `helm`
-binaries, for machines without the network or the patience.
+binaries, and a directory `gateway-api` of CRDs, for machines without the network
+or the patience.
 """
 # ruff: noqa: T201  it speaks to a terminal
 # ruff: noqa: S603  its commands are written here, without a shell
 
 import fcntl
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -26,6 +28,8 @@ ASSETS_VARIABLE = "SLUICE_SANDBOX_ASSETS"
 
 _KUBERNETES = "v1.36.3"
 _HELM = "v4.3.1"
+_GATEWAY_API, _GATEWAY_API_SUM = "v1.5.1", "h1:RqVRIlkhLhUO8wOHKTLnTJA6o/1un4po4/6M1nRzdd0="
+"""The CRDs that the sandbox's Traefik knows; they are files in the module, by which nothing is built."""
 _GO_MINIMUM = (1, 26)
 _SOURCES = Path(__file__).parent / "controlplane"
 _REQUIREMENTS = Path(__file__).parent.parent / "requirements" / "go.txt"
@@ -45,6 +49,8 @@ class Assets:
 
     controlplane: Path
     helm: Path
+    gateway_api: Path
+    """The directory of the Gateway API's CRDs, of which only some clusters have need."""
 
 
 def find(environment: Mapping[str, str] = os.environ) -> Assets:
@@ -61,8 +67,8 @@ def build(environment: Mapping[str, str] = os.environ) -> Assets:
     assets = places(environment)
     if ASSETS_VARIABLE in environment:
         return find(environment)
-    missing = [path for path in (assets.controlplane, assets.helm) if not path.exists()]
-    if missing:
+    everything = (assets.controlplane, assets.helm, assets.gateway_api)
+    if not all(path.exists() for path in everything):
         with _lock(_cache(environment)):
             go = _find_go()
             if not assets.controlplane.exists():
@@ -71,6 +77,8 @@ def build(environment: Mapping[str, str] = os.environ) -> Assets:
             if not assets.helm.exists():
                 print("Building Helm: 1 to 2 minutes, this once.", flush=True)
                 _build_helm(go, assets.helm, environment)
+            if not assets.gateway_api.exists():
+                _fetch_gateway_api(go, assets.gateway_api, environment)
     return find(environment)
 
 
@@ -79,14 +87,15 @@ def places(environment: Mapping[str, str]) -> Assets:
     given = environment.get(ASSETS_VARIABLE)
     if given is not None:
         directory = Path(given).absolute()
-        return Assets(directory / "controlplane", directory / "helm")
+        return Assets(directory / "controlplane", directory / "helm", directory / "gateway-api")
     cache = _cache(environment)
     key = hashlib.sha256()
     for source in (_SOURCES / "go.mod", _SOURCES / "go.sum", _SOURCES / "main.go"):
         key.update(source.read_bytes())
     key.update(f"{_TAGS} {_linker_flags()}".encode())
     controlplane = cache / f"controlplane-{key.hexdigest()[:16]}" / "controlplane"
-    return Assets(controlplane, cache / f"helm-{_HELM}" / "helm")
+    definitions = cache / f"gateway-api-{_GATEWAY_API}" / "standard"
+    return Assets(controlplane, cache / f"helm-{_HELM}" / "helm", definitions)
 
 
 def _cache(environment: Mapping[str, str]) -> Path:
@@ -118,6 +127,20 @@ def _build_helm(go: Path, target: Path, environment: Mapping[str, str]) -> None:
     with _replaced(target) as fresh:
         command = [str(go), "install", "-v", "-trimpath", f"helm.sh/helm/v4/cmd/helm@{_HELM}"]
         _run(command, fresh, {**environment, "GOBIN": str(fresh)})
+
+
+def _fetch_gateway_api(go: Path, target: Path, environment: Mapping[str, str]) -> None:
+    with _replaced(target) as fresh:
+        command = [str(go), "mod", "download", "-json", f"sigs.k8s.io/gateway-api@{_GATEWAY_API}"]
+        complete = {**environment, "GOTOOLCHAIN": "local"}
+        done = subprocess.run(command, cwd=fresh, env=complete, capture_output=True, text=True, check=False)
+        module = json.loads(done.stdout or "{}")
+        if done.returncode != 0 or module.get("Sum") != _GATEWAY_API_SUM:
+            raise AssetError(f"`{' '.join(command)}` failed:\n{module.get('Error', done.stderr)}")
+        (fresh / target.name).mkdir()
+        for file in (Path(module["Dir"]) / "config" / "crd" / "standard").glob("gateway*.yaml"):
+            if "_vap_" not in file.name:  # a policy against other releases of the same CRDs
+                shutil.copyfile(file, fresh / target.name / file.name)
 
 
 def _run(command: Sequence[str], directory: Path, environment: Mapping[str, str]) -> None:

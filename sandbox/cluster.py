@@ -25,7 +25,7 @@ from typing import Self
 
 import aiohttp
 
-from sandbox import assets, commands, control_plane, data_plane, namespace
+from sandbox import assets, commands, control_plane, data_plane, gateway, namespace
 from sandbox.api import Api, ApiError, client_tls
 from sandbox.commands import Completed
 from sandbox.control_plane import Options
@@ -53,6 +53,7 @@ class Cluster:
         self.programs: dict[str, Program] = {}
         self._stack = contextlib.AsyncExitStack()
         self._data_plane: DataPlane | None = None
+        self._gateway: DataPlane | None = None
 
     async def __aenter__(self) -> Self:
         if not namespace.inside():
@@ -209,6 +210,37 @@ class Cluster:
             self._data_plane = DataPlane(program, url)
         await self._data_plane.ready()
         return self._data_plane
+
+    async def gateway(self) -> DataPlane:
+        """Return the data plane of a Gateway, which routes attach to (`sandbox.gateway.PARENT`).
+
+        It and the kinds of the Gateway API are there from when it is first asked for.
+        """
+        if self._gateway is None:
+            await self.install_gateway_api()
+            url = self.addresses.gateway
+            for resource, scope, manifest in gateway.manifests(url):
+                await self.create(resource, scope, manifest)
+            traefik = Path(sys.executable).parent / "traefik"
+            program = self._program(gateway.specification(traefik, self.kubeconfig, url))
+            self._stack.push_async_callback(program.kill)
+            await program.start()
+            self._gateway = DataPlane(program, url)
+        await self._gateway.ready()
+        return self._gateway
+
+    async def install_gateway_api(self) -> None:
+        """Install the kinds of the Gateway API's standard channel and wait until they are served."""
+        directory = assets.places(os.environ).gateway_api
+        files = sorted(directory.glob("*.yaml"))
+        if not files:
+            raise assets.AssetError(f"{directory} is not there: run scripts/bootstrap, which fetches it")
+        # Too large for the annotation that a client-side apply leaves.
+        await self.kubectl("apply", "--server-side", "--filename", str(directory))
+        for file in files:
+            group, _, plural = file.stem.rpartition("_")
+            name = f"{plural}.{group}"
+            await self.wait_for("customresourcedefinitions", None, name, gateway.is_established)
 
     # -- start ----------------------------------------------------------------
 

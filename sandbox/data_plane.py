@@ -53,6 +53,8 @@ class Response:
     pod: str = ""
     image: str = ""
     text: str = ""
+    received: frozenset[tuple[str, str]] = frozenset()
+    """The request's headers as the pod got them, of those whose names begin with X-Test-."""
 
 
 @dataclass(slots=True)
@@ -199,4 +201,10 @@ async def _request(
         if response.content_type != "application/json":
             return Response(response.status, text=text[:200])
         body = json.loads(text)
-        return Response(response.status, pod=body.get("pod", ""), image=body.get("image", ""))
+        received = {(name, value) for name, value in body.get("headers", {}).items() if _is_told(name)}
+        return Response(response.status, body.get("pod", ""), body.get("image", ""), "", frozenset(received))
+
+
+def _is_told(header: str) -> bool:
+    """Whether a test looks at a header: others differ from request to request, and answers are counted."""
+    return header.lower().startswith("x-test-")

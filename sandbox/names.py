@@ -77,3 +77,8 @@ class Addresses:
     def data_plane(self) -> str:
         """Where the ingress controller answers."""
         return "http://127.0.0.1:8000" if self.ordinal == 0 else f"http://{self.host}:8000"
+
+    @property
+    def gateway(self) -> str:
+        """Where the Gateway answers."""
+        return "http://127.0.0.1:8001" if self.ordinal == 0 else f"http://{self.host}:8001"

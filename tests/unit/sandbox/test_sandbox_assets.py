@@ -21,7 +21,7 @@ def test_given_directory_is_used(tmp_path: Path) -> None:
 
     found = assets.build({ASSETS_VARIABLE: str(tmp_path)})
 
-    assert found == assets.Assets(tmp_path / "controlplane", tmp_path / "helm")
+    assert found == assets.Assets(tmp_path / "controlplane", tmp_path / "helm", tmp_path / "gateway-api")
 
 
 @pytest.mark.parametrize("variable", [ASSETS_VARIABLE, "XDG_CACHE_HOME"])
@@ -34,7 +34,7 @@ def test_missing_program_names_the_remedy(tmp_path: Path, variable: str) -> None
 def test_finished_build_is_not_repeated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A cache that has everything is used without a word and without Go."""
     places = assets.places({"XDG_CACHE_HOME": str(tmp_path)})
-    for path in (places.controlplane, places.helm):
+    for path in (places.controlplane, places.helm, places.gateway_api):
         _install(path)
 
     found = assets.build({"XDG_CACHE_HOME": str(tmp_path)})

@@ -1,0 +1,57 @@
+"""The sandbox's Gateway routes as the Gateway API says: what the scenarios lean on."""
+
+import asyncio
+from http import HTTPStatus
+
+from sandbox import manifests
+from sandbox.cluster import Cluster
+from tests.cluster.gateways import RESOURCE, accepted, backend, http_route, rule
+
+V1, V2 = manifests.STABLE_IMAGE, manifests.CANARY_IMAGE
+HEADER = {
+    "type": "RequestHeaderModifier",
+    "requestHeaderModifier": {"set": [{"name": "X-Test-Version", "value": "two"}]},
+}
+
+
+async def test_gateway_routes_by_weight_header_query_and_path(cluster: Cluster, namespace: str) -> None:
+    """Real requests through a real Gateway, with header filters on rules and on single backends."""
+    data_plane = await cluster.gateway()
+    host = f"{namespace}.example.com"
+    for name, image in (("one", V1), ("two", V2)):
+        await cluster.create("deployments", namespace, manifests.deployment(name, image, 1))
+        await cluster.create("services", namespace, manifests.service(name, name))
+        await cluster.wait_for("deployments", namespace, name, manifests.available(1))
+    by = [
+        {"headers": [{"name": "X-Team", "value": "blue"}]},
+        {"queryParams": [{"name": "team", "value": "blue"}]},
+        {"path": {"type": "PathPrefix", "value": "/blue"}},
+    ]
+    route = http_route(
+        host,
+        rule(backend("one", 75), backend("two", 25, filters=[HEADER])),
+        rule(backend("two"), matches=by, filters=[HEADER]),
+        name="both",
+    )
+    await cluster.create(RESOURCE, namespace, route)
+    await cluster.wait_for(RESOURCE, namespace, "both", accepted)
+    async with asyncio.timeout(30):
+        while (await data_plane.request(host)).status != HTTPStatus.OK:
+            pass
+
+    split = (await data_plane.send(host, 200)).by_image
+    found = [
+        await data_plane.request(host, headers={"X-Team": "blue"}),
+        await data_plane.request(host, "/?team=blue"),
+        await data_plane.request(host, "/blue/sky"),
+    ]
+    told = {
+        (answer.image, answer.received)
+        for answer in (await data_plane.send(host, 40)).answers
+        if answer.status == HTTPStatus.OK
+    }
+
+    assert split == {V1: 150, V2: 50}
+    assert [answer.image for answer in found] == [V2] * 3
+    assert {answer.received for answer in found} == {frozenset({("X-Test-Version", "two")})}
+    assert told == {(V1, frozenset()), (V2, frozenset({("X-Test-Version", "two")}))}
