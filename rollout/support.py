@@ -29,7 +29,7 @@ class Feature(Enum):
     CLASS_LIMIT = "what a classType of ingress cannot say"
 
 
-EXISTING = frozenset({Feature.CANARY, Feature.CUSTOM_NETWORK})
+EXISTING = frozenset({Feature.CANARY, Feature.GATEWAY, Feature.CUSTOM_NETWORK})
 """The features that exist."""
 _STYLES = {
     Style.CANARY: Feature.CANARY,

@@ -18,6 +18,7 @@ from rollout.spec import RolloutSpec, Style, TrafficRoutingRef, WorkloadRef
 from rollout.support import EXISTING, Feature, Missing, is_deployment, missing, unsupported
 from rollout.traffic.ingress_classes import CLASSES
 from rollout.validation_alpha import alpha_problems
+from rollout.validation_gateway import gateway_problems
 from rollout.wire import JsonObject
 
 _MAX_LABEL = 63  # names of Services, values of labels
@@ -71,6 +72,7 @@ def validate_create(new: JsonObject, neighbours: Neighbours, rules: Rules) -> tu
         *_steps(new, spec, rules),
         *_routing_limit(spec, rules),
         *_lengths(spec),
+        *gateway_problems(spec, f"{_plan_path(spec)}.Steps"),
         *(_unresolved(new, spec, neighbours) if Feature.TRAFFIC_ROUTING in rules.existing else ()),
         *_conflict(new, spec, neighbours),
     ]

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sandbox import gateway, manifests
+from sandbox import gateway
 from sandbox.manifests import NAME, PORT
 from sandbox.names import JsonObject
 
@@ -53,8 +53,3 @@ def accepted(found: JsonObject) -> bool:
     return bool(conditions) and all(
         (each["status"], each["observedGeneration"]) == ("True", generation) for each in conditions
     )
-
-
-def deployment(image: str, name: str, replicas: int = 1) -> JsonObject:
-    """Return a Deployment of another application."""
-    return manifests.deployment(name, image, replicas)

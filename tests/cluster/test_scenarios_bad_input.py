@@ -115,6 +115,19 @@ _BETA = [
         "TrafficRouting.Gateway must set the name of HTTPRoute or HTTPsRoute",
     ),
     (
+        "path-of-no-http-route",
+        _with(
+            _with(
+                plan({**_STEP, "matches": [{"path": {"value": "v2"}}]}),
+                f"{_ROUTING}.ingress",
+                None,
+            ),
+            f"{_ROUTING}.gateway",
+            {"httpRouteName": "web"},
+        ),
+        "an HTTPRoute cannot match this path by type PathPrefix. Begin it with /",
+    ),
+    (
         "partition-style",
         _with(_GOOD, f"{_CANARY}.enableExtraWorkloadForCanary", None),
         "enableExtraWorkloadForCanary: true",

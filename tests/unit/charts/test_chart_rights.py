@@ -45,6 +45,7 @@ ALLOWED: dict[tuple[str, str], dict[tuple[str, str], str]] = {
         ("/services", "*"): f"{READ_PATCH} create delete",
         ("discovery.k8s.io/endpointslices", "*"): READ,
         ("networking.k8s.io/ingresses", "*"): f"{READ_PATCH} create delete",
+        ("gateway.networking.k8s.io/httproutes", "*"): READ_PATCH,
         ("networking.istio.io/virtualservices", "*"): READ_PATCH,
         ("networking.istio.io/destinationrules", "*"): READ_PATCH,
         ("events.k8s.io/events", "*"): "create patch",
