@@ -279,15 +279,16 @@ def test_governor_is_read_from_a_rollout() -> None:
                 "canary": {
                     "enableExtraWorkloadForCanary": True,
                     "steps": [{"replicas": 1}],
-                    "trafficRoutings": [{"service": "web", "ingress": {"name": "web", "classType": "x"}}],
+                    "trafficRoutings": [{"service": "web", "gateway": {"httpRouteName": "web"}}],
+                    "disableGenerateCanaryService": True,
                 }
             },
-            "classType x is not supported yet",
+            "disableGenerateCanaryService with ingress or gateway is not supported yet",
         ),
         ({}, "Spec.Strategy: Invalid value"),
         ({"canary": {"enableExtraWorkloadForCanary": True, "steps": [{}]}}, "replicas cannot be empty"),
     ],
-    ids=["partition", "blueGreen", "class", "no strategy", "unreadable step"],
+    ids=["partition", "blueGreen", "no canary Service", "no strategy", "unreadable step"],
 )
 def test_rollout_that_the_reconciler_does_nothing_by_is_inert(strategy: Json, why: str) -> None:
     """Stored by another product, or while nobody checked: gated by it, a Deployment would wait for ever."""
