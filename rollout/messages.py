@@ -258,6 +258,14 @@ def ingress_class_unknown(name: str, known: Iterable[str]) -> str:
     )
 
 
+def ingress_shared(name: str, classtype: str) -> str:
+    """Say: several Services behind one Ingress, whose class is said by a script."""
+    return (
+        f"Ingress {name} is named by trafficRoutings of several Services, and classType {classtype} is said "
+        "by a script, which knows of one: use an Ingress for each Service"
+    )
+
+
 def script_failed(kind: str, name: str, why: str) -> str:
     """Say: a script gives no usable result."""
     return f"{kind} {name} cannot be routed: {why}"

@@ -167,6 +167,8 @@ class IngressRoute:
         if self._script is None:
             known = self.ref.ingress_class in CLASSES
             return None if known else messages.ingress_class_unknown(self.ref.ingress_class, CLASSES)
+        if len(self._backends) > 1:  # a script is told one canary Service, and says one thing of the Ingress
+            return messages.ingress_shared(self.name, self.ref.ingress_class)
         for step in self.facts.spec.steps:
             if isinstance(found := self._scripted(self._script, stable, wanted(step)), Failure):
                 return messages.script_failed("Ingress", self._canary_name, found.why)

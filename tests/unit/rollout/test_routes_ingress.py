@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 
 from rollout import messages, names
+from rollout.observation import observe
+from rollout.release.plan import plan
 from tests.unit.rollout.model.reconciling import look, settle
 from tests.unit.rollout.model.world import APP, HOST, World, deployment, ingress, rollout, service, step
 
@@ -89,6 +91,19 @@ def test_one_canary_ingress_has_the_paths_of_all_routings_that_name_it() -> None
     assert weight_on(world, CANARY) == "20"
     finish(world)
     assert world.leftovers() == []
+
+
+def test_ingress_of_several_services_is_not_said_by_a_script() -> None:
+    """A script is told one canary Service: asked for each in turn, it would undo what it said before."""
+    world = released(shared())
+    own = world.rollout
+    assert own is not None
+    around = [each for (kind, _), each in world.store.objects.items() if kind != "Rollout"]
+    scripts = {names.INGRESS_SCRIPT + "nginx": "return { service = obj.canaryService }"}
+    made = plan(observe(own, around, world.now, scripts=scripts))
+
+    assert made.actions == ()
+    assert made.status.message == messages.ingress_shared(APP, "nginx")
 
 
 def test_shared_canary_ingress_is_silent_while_one_of_its_canaries_has_no_endpoints() -> None:
