@@ -154,12 +154,15 @@ class World:
         )
 
     def routes_around(self, rollout: JsonObject) -> list[JsonObject]:
-        """Collect the users' own routes: those that a Rollout names, and those that bear its mark."""
+        """Collect the users' own routes: those that a Rollout names, in order, then others with its mark."""
         namespace, name = rollout["metadata"]["namespace"], rollout["metadata"]["name"]
         named = (self.kinds.get(ref.of_kind, namespace, ref.name) for ref in route_refs(rollout))
         found = [*(each for each in named if each is not None), *self.kinds.marked_by(Key(namespace, name))]
-        # One object can be seen at several versions of its API: the version that is asked for comes first.
-        return list({each["metadata"]["uid"]: each for each in reversed(found)}.values())
+        by_uid: dict[str, JsonObject] = {}
+        for each in found:
+            # One object can be seen at several versions of its API: the one that is asked for counts.
+            by_uid.setdefault(each["metadata"]["uid"], each)
+        return list(by_uid.values())
 
     def around(self, rollout: JsonObject) -> list[JsonObject]:
         """Collect the objects that matter to a Rollout."""

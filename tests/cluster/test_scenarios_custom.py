@@ -131,6 +131,21 @@ async def test_virtual_service_is_given_back_when_the_rollout_is_disabled_or_del
     assert theirs(await mesh.get(VIRTUAL_SERVICES)) == theirs(before)
 
 
+async def test_virtual_service_is_given_back_though_its_rollout_went_without_a_word(
+    mesh: Application,
+) -> None:
+    """A finalizer that was removed by hand leaves nothing routed to a canary that is gone."""
+    await deploy(mesh, istio.virtual_service())
+    before = await mesh.get(VIRTUAL_SERVICES)
+    await mesh.set_image(V2)
+    await mesh.waits(1, 1)
+
+    # Deletion and the finalizer's end in one write: nobody can come in between.
+    await mesh.change_rollout({"metadata": {"finalizers": None}})
+    await mesh.kubectl("delete", "rollout", NAME, "--timeout=30s")
+    await mesh.wait(VIRTUAL_SERVICES, lambda found: theirs(found) == theirs(before))
+
+
 async def test_third_version_goes_through_the_object_anew(mesh: Application) -> None:
     """Its own release, from the same original."""
     await deploy(mesh, istio.virtual_service())

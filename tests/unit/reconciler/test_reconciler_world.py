@@ -276,3 +276,19 @@ def test_around_a_rollout_is_every_deployment_that_could_take_its_pods(
     put(world.deployments, deployment("rival", selector))
 
     assert "rival" in {each["metadata"]["name"] for each in world.around(rollout())}
+
+
+def test_routes_come_in_the_order_in_which_they_are_named(world: World) -> None:
+    """They are given back the other way round; a mark on one changes nothing of that."""
+    kind = RouteKind("mesh.example.com/v1", "Lane")
+    cache = world.kinds.open(kind, Resource("mesh.example.com", "v1", "lanes", "Lane"))
+    mark = {"annotations": {"sluice.dev/routed-by": "web"}}
+    for name in ("a", "b", "c", "unnamed"):
+        put(cache, obj("Lane", name, metadata=mark if name != "c" else {}))
+    refs = [{"apiVersion": kind.api_version, "kind": kind.kind, "name": each} for each in "cba"]
+    canary = {"trafficRoutings": [{"service": "web", "customNetworkRefs": refs}]}
+    value = obj("Rollout", "web", spec={"strategy": {"canary": canary}}, metadata={"uid": ROLLOUT_UID})
+
+    found = [each["metadata"]["name"] for each in world.routes_around(value)]
+
+    assert found == ["c", "b", "a", "unnamed"]
