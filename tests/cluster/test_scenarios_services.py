@@ -60,7 +60,6 @@ async def test_service_is_copied_without_what_belongs_to_it_alone(
     own = {"ports": ports, "sessionAffinity": "ClientIP", "externalIPs": ["192.0.2.8"]}
     await deployed(app, {**own, **given})
     stable = (await app.get("services"))["spec"]
-    before = await inventory.take(app)
 
     await app.set_image(V2)
     await app.waits(1, 1)
@@ -76,9 +75,19 @@ async def test_service_is_copied_without_what_belongs_to_it_alone(
         {**port, "nodePort": 0} for port in stable["ports"]
     ]
     assert canary["sessionAffinityConfig"] == stable["sessionAffinityConfig"]
+
+
+async def test_service_with_node_ports_is_as_before_after_a_release(app: Application) -> None:
+    """Its ports, its addresses and its selector: nothing of a release is left on it."""
+    await deployed(app, {"type": "NodePort", "sessionAffinity": "ClientIP"})
+    stable = (await app.get("services"))["spec"]
+    before = await inventory.take(app)
+
+    await app.set_image(V2)
+    await app.waits(1, 1)
     await finished(app)
-    kept = (await app.get("services"))["spec"]
-    assert kept == stable
+
+    assert (await app.get("services"))["spec"] == stable
     assert inventory.leftovers(before, await inventory.settled(app)) == []
 
 

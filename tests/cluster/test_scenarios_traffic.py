@@ -131,7 +131,6 @@ async def test_only_requests_that_match_reach_the_canary(
         if key.startswith(NGINX)
     }
     assert found == {"canary": "true", **written}
-    await finished(app)
 
 
 @pytest.mark.parametrize("version", ["v1beta1", "v1alpha1"])
@@ -388,7 +387,6 @@ async def test_object_of_the_canarys_name_that_is_not_ours_is_left_alone(app: Ap
     assert (await app.get("services"))["spec"]["selector"] == wide
     await app.cluster.delete(resource, app.namespace, CANARY)
     await app.waits(1, 1)
-    await finished(app)
 
 
 async def test_ingress_with_a_default_backend_alone_is_refused_with_a_reason(app: Application) -> None:
