@@ -210,9 +210,9 @@ class Facts:
         return manifests.owner_reference(self.rollout.target.name, self.rollout.target.uid)
 
 
-def _weightiest(revision: ReplicaSet) -> tuple[bool, int, int, str]:
-    """Order revisions by how much serves through them (see ``holding.settle`` for why size leads)."""
-    return (revision.ready > 0, revision.replicas, revision.ready, revision.hash)
+def _weightiest(revision: ReplicaSet) -> tuple[int, int, str]:
+    """Order revisions by how much serves through them: a larger one may be broken."""
+    return (revision.ready, revision.replicas, revision.hash)
 
 
 def owned_deployments(snapshot: Snapshot) -> tuple[Deployment, ...]:
