@@ -19,6 +19,7 @@ _GENERATED = {"v1/pods", "apps/v1/replicasets", "discovery.k8s.io/v1/endpointsli
 
 _VOLATILE = ("uid", "resourceVersion", "generation", "managedFields", "creationTimestamp")
 _REVISION = "deployment.kubernetes.io/revision"
+_LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _APPROVALS = ("sluice.dev/approve", "sluice.dev/approved-by")
 """What a user wrote, and its stamp: it stays until the user removes it."""
 
@@ -65,7 +66,7 @@ def _essence(kind: str, found: JsonObject) -> JsonObject:
     annotations = {
         key: value
         for key, value in metadata.pop("annotations", {}).items()
-        if key not in {_REVISION, *_APPROVALS}
+        if key not in {_REVISION, _LAST_APPLIED, *_APPROVALS}
     }
     essence = {key: value for key, value in found.items() if key not in {"metadata", "status"}}
     if kind == "apps/v1/deployments":
