@@ -4,8 +4,7 @@ Whatever others make of it meanwhile is followed: their rules are found again in
 canary's share is written into these.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -17,21 +16,18 @@ from rollout.route_kinds import HTTP_ROUTE, RouteRef, Unseen
 from rollout.snapshot import RouteObject
 from rollout.spec import TrafficRoutingRef
 from rollout.status import format_instant
-from rollout.traffic.gateway import acceptance, marks
+from rollout.traffic.gateway import acceptance, marks, route
 from rollout.traffic.gateway.backends import (
     Backends,
     Rules,
     leads_to_stable,
     names_canary,
     reaches_canary,
-    split_services,
 )
 from rollout.traffic.gateway.marks import Marks
 from rollout.traffic.gateway.matches import Unsayable
-from rollout.traffic.gateway.recovery import recover
 from rollout.traffic.gateway.rules import render
 from rollout.traffic.routing import ALL_STABLE, Routing, wanted
-from rollout.wire import JsonObject
 
 
 @dataclass(frozen=True)
@@ -83,7 +79,7 @@ class HTTPRoute:
         """Read it from our marks, where the rules are what we made of them."""
         if not self.carries:
             return ALL_STABLE
-        return self._marks.routing if self._marks and self._rendered == self._live else None
+        return route.said(self._marks, self._backends, self._live) if self._marks else None
 
     @property
     def changed_at(self) -> str | None:
@@ -97,21 +93,30 @@ class HTTPRoute:
         return messages.http_route_unnoticed(self.name, lags) if lags else None
 
     def begin(self) -> Outcome:
-        """Write our marks alone."""
+        """Write our marks, which change nothing yet."""
         return self.say(ALL_STABLE)
 
     def say(self, routing: Routing) -> Outcome:
-        """Make the rules say a routing, from what the user's own rules are now."""
+        """Make the rules say a routing, from what the user's own rules are now.
+
+        The marks alone are written first, so that the webhook can let the rules follow in the same write;
+        where they did not, they are written here. After another hand both are written at once.
+        """
         if self._object is None:
             return DONE
-        original = self._theirs
+        own, now = self._theirs, self.live if self._marks else None
         try:
-            rules = render(original, self._backends, routing)
+            rules = render(own, self._backends, routing)
         except Unsayable as reason:
             return Doing(messages.http_route_beyond(self.name, str(reason)), blocked=True)
-        return self._written(
-            Marks(self._rollout, self.facts.release, self._services, routing, original), rules
-        )
+        if now is None and self.carries:
+            return self._written(self._marked(routing, routing, own), rules)
+        found = self._marks or self._marked(ALL_STABLE, ALL_STABLE, own)
+        if now == routing:  # it says so, whatever our marks ask for next
+            return self._written(replace(found, release=self.facts.release), None)
+        if found.routing == routing and self.carries:
+            return self._written(found, rules)
+        return self._written(self._marked(routing, now or ALL_STABLE, own), None)
 
     def silence(self) -> Outcome:
         """Write the user's own rules; what cannot be seen cannot be silenced."""
@@ -127,7 +132,9 @@ class HTTPRoute:
 
     @property
     def _unfit(self) -> str | None:
-        if not leads_to_stable(self._theirs, backends(self.facts.rollout.namespace, (self.ref.service,))):
+        if not leads_to_stable(
+            self._theirs, route.backends(self.facts.rollout.namespace, (self.ref.service,))
+        ):
             return messages.http_route_unrelated(self.name, self.ref.service)
         foreign = not self.carries and not self._canary_is_ours
         if foreign and names_canary(self._live, self._backends):
@@ -150,7 +157,7 @@ class HTTPRoute:
                 render(self._theirs, self._backends, wanted(step))
         except Unsayable as reason:
             return messages.http_route_beyond(self.name, str(reason))
-        written = Marks("", "", self._services, ALL_STABLE, self._theirs).annotations()
+        written = Marks("", "", self._services, ALL_STABLE, ALL_STABLE, self._theirs).annotations()
         size = sum(len(text.encode()) for text in written.values())
         if size > marks.LARGEST:
             return messages.http_route_beyond(self.name, messages.marks_too_large(size, marks.LARGEST))
@@ -177,7 +184,7 @@ class HTTPRoute:
 
     @property
     def _backends(self) -> Backends:
-        return backends(self.facts.rollout.namespace, self._services)
+        return route.backends(self.facts.rollout.namespace, self._services)
 
     @property
     def _canary_service(self) -> str:
@@ -190,7 +197,7 @@ class HTTPRoute:
 
     @property
     def _live(self) -> Rules:
-        return rules_of(self._object.manifest) if self._object else ()
+        return route.rules_of(self._object.manifest) if self._object else ()
 
     @cached_property
     def _marks(self) -> Marks | None:
@@ -198,20 +205,14 @@ class HTTPRoute:
         return found if found and found.services == self._services else None
 
     @cached_property
-    def _rendered(self) -> Rules:
-        """Give what our marks say that the rules should be."""
-        return rendered(self._marks, self._backends) if self._marks else ()
-
-    @cached_property
     def _theirs(self) -> Rules:
         """Find what the user's own rules are now."""
-        if self._marks and self._live == self._rendered:
-            return self._marks.original
         if not self.carries and not self._canary_is_ours:
             return self._live
-        return recover(
-            self._live, self._backends, self._marks.original if self._marks else (), self._rendered
-        )
+        return route.theirs(self._marks, self._backends, self._live)
+
+    def _marked(self, routing: Routing, before: Routing, own: Rules) -> Marks:
+        return Marks(self._rollout, self.facts.release, self._services, routing, before, own)
 
     @property
     def _annotations(self) -> dict[str, str]:
@@ -221,19 +222,18 @@ class HTTPRoute:
     def _now(self) -> str:
         return format_instant(self.facts.snapshot.now)
 
-    def _written(self, wants: Marks, rules: Rules) -> Outcome:
-        """Write marks and rules at once; the stamp goes along when requests are sent elsewhere by it."""
+    def _written(self, wants: Marks, rules: Rules | None) -> Outcome:
+        """Write what of marks and rules is not so; the stamp goes along when requests are sent elsewhere."""
+        has = self._annotations
         annotations: dict[str, str] = {
-            key: value for key, value in wants.annotations().items() if self._annotations.get(key) != value
+            key: value for key, value in wants.annotations().items() if has.get(key) != value
         }
-        changed = list(rules) if list(rules) != list(self._live) else None
+        changed = list(rules) if rules is not None and list(rules) != list(self._live) else None
         if not annotations and changed is None:
             return DONE
-        if changed is not None or not self.carries:
+        if changed is not None or names.ROUTING in annotations:
             annotations[names.CHANGED_AT] = self._now
-        why = (
-            f"send {wants.routing.weight} % to the canary" if changed is not None else "mark what is changed"
-        )
+        why = f"send {wants.routing.weight} % to the canary"
         return self._patched(annotations, changed, why)
 
     def _patched(self, annotations: dict[str, str], rules: Rules | None, why: str) -> Outcome:
@@ -246,34 +246,3 @@ class HTTPRoute:
         return Doing(
             f"changes HTTPRoute {self.name}: {why}", (Patch(target, guarded(target, change), why=why),)
         )
-
-
-def backends(namespace: str, services: Iterable[str]) -> Backends:
-    """Name the Services of which requests are moved."""
-    return Backends(namespace, frozenset(services))
-
-
-def rules_of(manifest: JsonObject) -> list[JsonObject]:
-    """Give the rules as they are."""
-    return list(manifest["spec"].get("rules") or ())
-
-
-def rendered(found: Marks, between: Backends) -> Rules:
-    """Give what marks say that the rules should be; nothing when they say what cannot be said."""
-    try:
-        return render(found.original, between, found.routing)
-    except Unsayable:
-        return ()
-
-
-def given_back(manifest: JsonObject) -> dict[str, Any]:
-    """Build the merge patch that takes our marks, and all we wrote into the rules, from an HTTPRoute."""
-    change: dict[str, Any] = {"metadata": {"annotations": dict.fromkeys(marks.KEYS)}}
-    namespace, live = manifest["metadata"]["namespace"], rules_of(manifest)
-    if found := marks.read(manifest):
-        between = backends(namespace, found.services)
-        ours = rendered(found, between)
-        theirs = list(found.original) if live == ours else recover(live, between, found.original, ours)
-    else:  # somebody changed our marks: what is left is the name that the canary's backends have
-        theirs = recover(live, backends(namespace, split_services(live)), (), ())
-    return {**change, "spec": {"rules": theirs}} if theirs != live else change

@@ -4,10 +4,10 @@ from rollout import messages, names
 from rollout.actions import Patch
 from rollout.release.facts import guarded, owned_deployments
 from rollout.release.outcome import DONE, Doing, Outcome, together
-from rollout.release.routes import http_route
 from rollout.route_kinds import HTTP_ROUTE, RouteKind
 from rollout.snapshot import RouteObject, Snapshot
 from rollout.traffic import custom
+from rollout.traffic.gateway import route as http_route
 from rollout.wire import JsonObject
 
 

@@ -28,11 +28,17 @@ class Marks:
     services: tuple[str, ...]
     """The stable Services of which requests are sent elsewhere, in order."""
     routing: Routing
+    before: Routing
+    """What the rules say until they say ``routing``: marks come first, the rules follow (``route``)."""
     original: Rules
 
     def annotations(self) -> dict[str, str]:
         """Write them."""
-        said = {"services": list(self.services), **_written(self.routing)}
+        said = {
+            "services": list(self.services),
+            "routing": _written(self.routing),
+            "before": _written(self.before),
+        }
         return {
             names.ROUTED_BY: self.rollout,
             names.RELEASE: self.release,
@@ -46,8 +52,14 @@ def read(route: JsonObject) -> Marks | None:
     found: Mapping[str, str] = route["metadata"].get("annotations") or {}
     try:
         said, original = json.loads(found[names.ROUTING]), json.loads(found[names.ORIGINAL])
-        services, routing = tuple(map(str, said.pop("services"))), _read(said)
-        marks = Marks(found[names.ROUTED_BY], found[names.RELEASE], services, routing, original)
+        marks = Marks(
+            found[names.ROUTED_BY],
+            found[names.RELEASE],
+            tuple(map(str, said["services"])),
+            _read(said["routing"]),
+            _read(said["before"]),
+            original,
+        )
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
         return None
     whole = isinstance(original, list) and all(isinstance(rule, Mapping) for rule in original)

@@ -346,7 +346,7 @@ def test_rule_for_the_canary_alone_does_not_outlive_a_release() -> None:
 @given(rule_lists(), routings | st.just(ALL_STABLE))
 def test_marks_read_back(rules: Rules, routing: Routing) -> None:
     """What is remembered on the route survives the way through an annotation."""
-    written = Marks("web", "abcde", ("web",), routing, rules)
+    written = Marks("web", "abcde", ("web",), routing, ALL_STABLE, rules)
     route = http_route(*rules)
     route["metadata"]["annotations"] |= written.annotations()
 
@@ -359,7 +359,7 @@ def test_marks_read_back(rules: Rules, routing: Routing) -> None:
 def test_marks_changed_by_hand_are_not_believed(key: str, value: str | None) -> None:
     """Whatever is put in their place: no crash, and nothing made up."""
     route = http_route()
-    written = Marks("web", "abcde", ("web",), Routing(20), [rule()])
+    written = Marks("web", "abcde", ("web",), Routing(20), Routing(10), [rule()])
     annotations = {**written.annotations(), key: value}
     route["metadata"]["annotations"] = {name: each for name, each in annotations.items() if each is not None}
     found = marks.read(route)
