@@ -50,6 +50,11 @@ class OneRollout:
         """Return the same."""
         return self.governors(namespace, deployment)
 
+    def has_rollout(self, namespace: str, name: str | None) -> bool:
+        """Know the one."""
+        del namespace
+        return bool(name)
+
     def needs_pin(self, _namespace: str, _service: str, _pinned_by: str | None) -> bool:
         """Say yes."""
         return True

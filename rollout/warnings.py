@@ -136,6 +136,22 @@ def pin_refused(service: str, namespace: str, found: Sequence[str]) -> str:
     return f"Service {namespace}/{service}: {', '.join(found)} cannot be changed through /status"
 
 
+def route_marks_kept(route: str) -> str:
+    """Tell that what a release remembers on a route is not for everybody to change."""
+    return (
+        f"HTTPRoute {route} is routed by a release in progress: its annotations {names.ROUTED_BY}, "
+        f"{names.ROUTING} and {names.ORIGINAL} were kept"
+    )
+
+
+def route_marks_forged(route: str) -> str:
+    """Tell that marks were not taken over; most likely the manifest was exported during a release."""
+    return (
+        f"annotations {names.ROUTED_BY}, {names.ROUTING} and {names.ORIGINAL} on HTTPRoute {route} are the "
+        "reconciler's alone: left out; remove them from the manifest, check its rules"
+    )
+
+
 def class_by_script(classtype: str) -> str:
     """Tell that a release will need a script: a typing error would be seen only then."""
     key = names.INGRESS_SCRIPT + classtype

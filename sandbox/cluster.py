@@ -241,6 +241,16 @@ class Cluster:
             group, _, plural = file.stem.rpartition("_")
             name = f"{plural}.{group}"
             await self.wait_for("customresourcedefinitions", None, name, gateway.is_established)
+            await self._listed(f"{group}/v1/{plural}")
+
+    async def _listed(self, resource: str) -> None:
+        """Wait until a kind can be listed: its storage comes a moment after it is established."""
+        async with asyncio.timeout(_START_TIMEOUT):
+            while True:
+                with contextlib.suppress(ApiError):
+                    await self.list(resource)
+                    return
+                await asyncio.sleep(_READY_POLL)
 
     # -- start ----------------------------------------------------------------
 

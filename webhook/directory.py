@@ -33,6 +33,10 @@ class Directory(Protocol):
         """Tell whether the Rollout that pinned the Service, or one that routes through it, is cached."""
         ...
 
+    def has_rollout(self, namespace: str, name: str | None) -> bool:
+        """Tell whether a Rollout is cached."""
+        ...
+
     def rollouts(self, namespace: str) -> Sequence[JsonObject]:
         """Return the namespace's Rollouts, as cached."""
         ...
@@ -77,6 +81,10 @@ class CachedDirectory:
             return True
         routings = {each["metadata"]["name"] for each in self._traffic_routings.by_index(_SERVICE, key)}
         return any(routing_of(each) in routings for each in self.rollouts(namespace)) if routings else False
+
+    def has_rollout(self, namespace: str, name: str | None) -> bool:
+        """Tell whether a Rollout is cached."""
+        return bool(name) and self._rollouts.get(namespace, name or "") is not None
 
     def rollouts(self, namespace: str) -> Sequence[JsonObject]:
         """Return the namespace's Rollouts, as cached."""

@@ -16,7 +16,7 @@ from rollout.gate import Deployment, Governor
 from rollout.validation import Neighbours, Rules
 from runtime.clock import Clock
 from runtime.logs import Log
-from webhook import conversion, deployments, review, rollouts, services
+from webhook import conversion, deployments, http_routes, review, rollouts, services
 from webhook.directory import Directory
 from webhook.policy import Policy
 from webhook.review import Denial, Request, Review, Verdict
@@ -31,6 +31,7 @@ MAX_BODY_BYTES = 7 * 1024 * 1024
 _CONVERT = "/convert"
 _DEPLOYMENT = msgspec.json.Decoder(Review[Deployment])
 _SERVICE = msgspec.json.Decoder(Review[services.Service])
+_HTTP_ROUTE = msgspec.json.Decoder(Review[http_routes.HTTPRoute])
 _ROLLOUT = msgspec.json.Decoder(Review[rollouts.Object])
 
 
@@ -65,6 +66,7 @@ class Endpoints:
             "/mutate/deployments": self.mutate_deployment,
             "/mutate/rollouts": self.mutate_rollout,
             "/mutate/services": self.mutate_service,
+            "/mutate/httproutes": self.mutate_http_route,
             "/validate/rollouts": self.validate_rollout,
             _CONVERT: self.convert,
         }
@@ -99,6 +101,12 @@ class Endpoints:
         request = review.decode(_SERVICE, body, services.GROUP, services.PLURAL)
         in_use = self._directory.needs_pin(request.namespace, request.name, services.pinned_by(request))
         return self._answer(request, services.admit(request, self._policy, in_use=in_use))
+
+    async def mutate_http_route(self, body: bytes) -> tuple[bytes, str]:
+        """Let rules follow marks."""
+        request = review.decode(_HTTP_ROUTE, body, http_routes.GROUP, http_routes.PLURAL)
+        in_use = self._directory.has_rollout(request.namespace, http_routes.routed_by(request))
+        return self._answer(request, http_routes.admit(request, self._policy, in_use=in_use))
 
     async def validate_rollout(self, body: bytes) -> tuple[bytes, str]:
         """Check plans, approvals and stamps, on the main resource and on its status."""

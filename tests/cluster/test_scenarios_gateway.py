@@ -307,6 +307,55 @@ async def test_share_raised_by_hand_is_taken_back(routed: Application) -> None:
     assert theirs(await routed.get(RESOURCE)) == theirs(own)
 
 
+@pytest.mark.parametrize(
+    "verb",
+    [("apply",), ("apply", "--server-side", "--field-manager=gitops")],
+    ids=["client-side", "server-side"],
+)
+async def test_route_applied_every_second_does_not_flap(routed: Application, verb: tuple[str, ...]) -> None:
+    """A GitOps client applies its manifest through a whole release: no conflict, no flapping, given back."""
+    route = http_route(routed.host)
+    await routed.create(manifests.service(), manifests.deployment())
+    await routed.kubectl(*verb, "-f", "-", stdin=route)
+    await routed.wait("deployments", manifests.available(5))
+    await routed.create(by_gateway(plan(step(20, 1), step(60, 3))))
+    await routed.governed()
+    await routed.wait(RESOURCE, accepted)
+    own = await routed.get(RESOURCE)
+    said: list[str] = []
+    applied = asyncio.Semaphore(0)
+
+    async def apply() -> None:
+        while True:
+            said.append(await routed.kubectl(*verb, "-f", "-", stdin=route))
+            applied.release()
+            await asyncio.sleep(1)
+
+    before = 0
+    async with routed.cluster.record(RESOURCE, routed.namespace) as record:
+        applying = asyncio.ensure_future(apply())
+        try:
+            await routed.set_image(V2)
+            for number in (1, 2):
+                await routed.waits(number, 2)
+                async with asyncio.timeout(SECONDS):
+                    for _ in range(len(said) - before + 3):
+                        await applied.acquire()
+                before = len(said)
+                await routed.approve()
+            await routed.completes(steps=2)
+        finally:
+            applying.cancel()
+            await asyncio.wait({applying})
+    shares = [split(event.object["spec"]["rules"][0]).get(CANARY, 0) for event in record.events]
+    changes = [share for index, share in enumerate(shares) if index == 0 or share != shares[index - 1]]
+
+    assert applying.cancelled(), applying.exception()
+    assert changes == [0, 20, 60, 0]
+    assert not any("arning" in each or "onflict" in each for each in said)
+    assert theirs(await routed.get(RESOURCE))["spec"] == theirs(own)["spec"]
+
+
 # --- what stands in the way ------------------------------------------------------------------------------
 
 

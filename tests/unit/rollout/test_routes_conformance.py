@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -21,8 +22,13 @@ from rollout.wire import JsonObject
 from tests.unit.rollout.http_routes import http_route, routings, rule_lists
 from tests.unit.rollout.model.store import Store, merge_patch
 from tests.unit.rollout.model.world import APP, deployment, ingress, rollout, service, step
+from tests.unit.webhook import reviews
+from tests.unit.webhook.reviews import POLICY, RECONCILER
+from webhook import http_routes, review
 
 INGRESS, HTTP_ROUTE = "Ingress", "HTTPRoute"
+HTTP_ROUTES = ("gateway.networking.k8s.io", "v1", "httproutes")
+_DECODER = msgspec.json.Decoder(review.Review[http_routes.HTTPRoute])
 ROUNDS = 6  # begin, say, and the writes of others in between
 
 
@@ -32,6 +38,8 @@ class Scene:
 
     store: Store
     kind: str
+    hooked: bool = False
+    """Whether the webhook is up: rules of an HTTPRoute then follow in the write that changes the marks."""
     now: datetime = datetime(2026, 1, 1, tzinfo=UTC)
 
     @property
@@ -70,12 +78,25 @@ class Scene:
                 case Create(manifest):
                     self.store.create(manifest)
                 case Patch(target, merge):
-                    self.store.put(self.store.merged(target.kind, target.name, merge)[1])
+                    self.write(target.kind, *self.store.merged(target.kind, target.name, merge), RECONCILER)
                 case Delete(target):
                     self.store.delete(target.kind, target.name)
         self._accept()
         self.now += timedelta(seconds=60)
         return outcome is DONE
+
+    def write(self, kind: str, old: JsonObject, new: JsonObject, user: str = "jane") -> None:
+        """Write as an API server does, with the webhook where it is up."""
+        if self.hooked and kind == HTTP_ROUTE:
+            body = reviews.review(dict(old), dict(new), user=user, resource=HTTP_ROUTES)
+            asked = review.decode(_DECODER, body, http_routes.GROUP, http_routes.PLURAL)
+            answer = review.encode(asked.uid, http_routes.admit(asked, POLICY, in_use=True))
+            new = reviews.patched(dict(new), answer)
+        self.store.put(new)
+
+    def apply(self, merge: JsonObject) -> None:
+        """Change the route as a user does."""
+        self.write(self.kind, *self.store.merged(self.kind, APP, merge))
 
     def _accept(self) -> None:
         """Accept every HTTPRoute as it is now, as its Gateway does."""
@@ -117,7 +138,7 @@ class Scene:
         raise AssertionError("never gone")
 
 
-def scene(kind: str, own: JsonObject) -> Scene:
+def scene(kind: str, own: JsonObject, *, hooked: bool = False) -> Scene:
     """Set a scene with the user's own route."""
     store = Store()
     made = rollout([step(20, 1)])
@@ -127,7 +148,7 @@ def scene(kind: str, own: JsonObject) -> Scene:
         routing["gateway"] = {"httpRouteName": APP}
     for each in (deployment("v1", 5), service(), own, made):
         store.create(each)
-    return Scene(store, kind)
+    return Scene(store, kind, hooked)
 
 
 SAYABLE = st.builds(
@@ -148,7 +169,7 @@ OBJECTS = {
 @st.composite
 def scenes(draw: st.DrawFn, kind: str, number: int = 1) -> Iterator[Any]:
     """Draw a scene, and routings that its route can say."""
-    drawn = scene(kind, draw(OBJECTS[kind]))
+    drawn = scene(kind, draw(OBJECTS[kind]), hooked=draw(st.booleans()))
     able = SAYABLE if kind == INGRESS else SAYABLE | routings
     asked = [draw(able) for _ in range(number)]
     probe = drawn.route
@@ -275,7 +296,7 @@ def _meddle(on: Scene, data: st.DataObject) -> None:
     rules = list(before["spec"]["rules"])
     index = data.draw(st.integers(0, len(rules) - 1))
     rules[index] = {**rules[index], "timeouts": {"request": "77s"}}
-    on.store.patch(HTTP_ROUTE, APP, {"spec": {"rules": rules}})
+    on.store.patch(HTTP_ROUTE, APP, {"spec": {"rules": rules}})  # while the webhook was away
 
 
 # --- an HTTPRoute is the user's own --------------------------------------------------------------------
@@ -290,12 +311,14 @@ def test_rules_applied_anew_are_followed_and_given_back(data: st.DataObject) -> 
     wanted = scene(HTTP_ROUTE, http_route(*fresh))
     assume(not ((said := wanted.route.say(routing)) and said.blocked))
     on.reach(routing)
-    on.store.patch(HTTP_ROUTE, APP, {"spec": {"rules": fresh}})
+    on.apply({"spec": {"rules": fresh}})
+    followed = _said(on)
     on.restrict(routing)
     on.reach(routing)
     wanted.reach(routing)
 
     assert _said(on) == _said(wanted)
+    assert followed == _said(wanted) or not on.hooked or not routing.reaches_canary
     on.silence()
     on.remove()
     assert on.users_own["spec"]["rules"] == fresh

@@ -177,6 +177,18 @@ def test_pins() -> None:
     )
 
 
+def test_route_marks() -> None:
+    """HTTPRoutes: kept, or left out."""
+    assert warnings.route_marks_kept("web") == (
+        "HTTPRoute web is routed by a release in progress: its annotations sluice.dev/routed-by, "
+        "sluice.dev/routing and sluice.dev/original were kept"
+    )
+    assert warnings.route_marks_forged("web") == (
+        "annotations sluice.dev/routed-by, sluice.dev/routing and sluice.dev/original on HTTPRoute web are the "
+        "reconciler's alone: left out; remove them from the manifest, check its rules"
+    )
+
+
 def test_unreadable() -> None:
     """Denied because nobody can say whether it has to be gated."""
     assert warnings.unreadable("shop", "no answer") == (
@@ -211,6 +223,8 @@ def test_every_line_fits_what_an_api_server_passes_on() -> None:
         warnings.planted([names.IN_PROGRESSING, names.RELEASE, names.APPROVED_BY], pauses=True),
         warnings.pin_kept(name),
         warnings.pin_forged(name),
+        warnings.route_marks_kept(name),
+        warnings.route_marks_forged(name),
     ]
 
     assert max(len(line) for line in lines) <= 256

@@ -61,6 +61,10 @@ class Namespace:
             return ()
         return self.live
 
+    def has_rollout(self, _namespace: str, name: str | None) -> bool:
+        """Know every Rollout."""
+        return bool(name)
+
     def needs_pin(self, _namespace: str, _service: str, _pinned_by: str | None) -> bool:
         """Return what the test put in."""
         return self.pinned
@@ -197,7 +201,9 @@ async def test_malformed_body_is_refused_and_harms_nobody(body: bytes) -> None:
         assert caller.count(MUTATE, "refused") == 1
 
 
-@pytest.mark.parametrize("path", ["/mutate/rollouts", "/mutate/services", "/validate/rollouts", "/convert"])
+@pytest.mark.parametrize(
+    "path", ["/mutate/rollouts", "/mutate/services", "/mutate/httproutes", "/validate/rollouts", "/convert"]
+)
 async def test_every_path_refuses_what_is_not_its_own(path: str) -> None:
     """Reviews of other kinds, deep nesting."""
     async with webhook(Namespace()) as caller:
