@@ -10,7 +10,7 @@ from sandbox import manifests
 from sandbox.cluster import Cluster
 from sandbox.control_plane import Options
 from sandbox.names import JsonObject
-from tests.cluster import custom_kinds, istio
+from tests.cluster import custom_kinds, gateways, istio
 from tests.cluster.application import ALPHA, NAME, V2, Application
 from tests.cluster.chart_install import CHART, NAMESPACE, PROCESSES, fully_available, install
 
@@ -101,6 +101,28 @@ async def test_helm_uninstall_leaves_everything_whole(own_cluster: Cluster) -> N
     await own_cluster.kubectl("wait", "--for=delete", "pods", "-l", LABEL, "-n", NAMESPACE, "--timeout=60s")
     assert await _ours(own_cluster, NAMESPACED, "-n", NAMESPACE) == set()
     await app.kubectl("delete", "rollout", NAME, "--timeout=30s")
+
+
+async def test_uninstalling_gives_an_http_route_back(own_cluster: Cluster) -> None:
+    """A release by Gateway is ended like any other: the rules are what they were, nothing of ours stays."""
+    await own_cluster.gateway()
+    await install(own_cluster)
+    await own_cluster.create_namespace("shop")
+    app = Application(own_cluster, "shop")
+    await app.create(gateways.http_route(app.host))
+    await app.deploy(gateways.by_gateway(manifests.rollout(grace_period_seconds=0)))
+    own = await app.wait(gateways.RESOURCE, gateways.accepted)
+    await app.set_image(V2)
+    await app.waits(1, 1)
+    during = await app.get(gateways.RESOURCE)
+
+    await own_cluster.helm("uninstall", "sluice", "-n", NAMESPACE, "--wait", "--timeout", "4m")
+
+    after = await app.get(gateways.RESOURCE)
+    assert _marks(during)
+    assert _marks(after) == set()
+    assert after["spec"] == own["spec"]
+    await app.serves(V2)
 
 
 async def test_uninstalling_without_hooks_leaves_everything_whole(own_cluster: Cluster) -> None:

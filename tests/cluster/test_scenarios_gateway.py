@@ -12,10 +12,12 @@ import pytest_asyncio
 from sandbox import manifests
 from sandbox.data_plane import DataPlane
 from sandbox.names import JsonObject
+from sandbox.observation import Predicate
 from tests.cluster import inventory
 from tests.cluster.application import NAME, V1, V2, V3, Application, message, phase
 from tests.cluster.gateways import DEFINITION, RESOURCE, accepted, backend, by_gateway, http_route, rule
 from tests.cluster.plans import plan, step
+from tests.cluster.product import Product
 
 CANARY = f"{NAME}-canary"
 SECONDS = 30.0
@@ -58,6 +60,11 @@ async def weights(app: Application) -> list[dict[str, int]]:
 def split(found: JsonObject) -> dict[str, int]:
     """Return the weights of a rule's backends."""
     return {ref["name"]: ref["weight"] for ref in found["backendRefs"]}
+
+
+def sends(share: int) -> Predicate:
+    """Return whether the first rule sends so many percent to the canary."""
+    return lambda found: split(found["spec"]["rules"][0]) == {NAME: 100 - share, CANARY: share}
 
 
 def theirs(found: JsonObject) -> JsonObject:
@@ -354,6 +361,30 @@ async def test_route_applied_every_second_does_not_flap(routed: Application, ver
     assert changes == [0, 20, 60, 0]
     assert not any("arning" in each or "onflict" in each for each in said)
     assert theirs(await routed.get(RESOURCE))["spec"] == theirs(own)["spec"]
+
+
+async def test_release_by_gateway_goes_on_while_no_webhook_answers(
+    routed: Application, product: Product
+) -> None:
+    """Marks first, rules next: what the webhook did not do in the write, the reconciler does after it."""
+    await deploy(routed, rollout=plan(step(20, 1, pause=8), step(60, 3, pause=8)))
+    own = await routed.get(RESOURCE)
+    await routed.set_image(V2)
+    await routed.wait(RESOURCE, sends(20))
+
+    await product.scale("sluice-webhook", 0)
+    try:
+        await routed.wait(RESOURCE, sends(60))
+        # Somebody's apply sends everything to the stable pods, until the reconciler writes the share again.
+        rules = {"spec": {"rules": own["spec"]["rules"]}}
+        applied = await routed.cluster.patch(RESOURCE, routed.namespace, NAME, rules)
+        await routed.wait(RESOURCE, sends(60))
+        await routed.completes(steps=2)
+    finally:
+        await product.scale("sluice-webhook", 2)
+
+    assert split(applied["spec"]["rules"][0]) == {NAME: 1}
+    assert theirs(await routed.get(RESOURCE)) == theirs(own)
 
 
 # --- what stands in the way ------------------------------------------------------------------------------

@@ -184,8 +184,8 @@ def test_route_marks() -> None:
         "sluice.dev/routing and sluice.dev/original were kept"
     )
     assert warnings.route_marks_forged("web") == (
-        "annotations sluice.dev/routed-by, sluice.dev/routing and sluice.dev/original on HTTPRoute web are the "
-        "reconciler's alone: left out; remove them from the manifest, check its rules"
+        "annotations sluice.dev/routed-by, sluice.dev/routing and sluice.dev/original on HTTPRoute web are "
+        "the reconciler's alone: left out; remove them from the manifest, check its rules"
     )
 
 
