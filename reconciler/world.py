@@ -27,7 +27,7 @@ from kube.resources import (
 from kube.wire import JsonObject, Key
 from reconciler.kinds import Kinds, marked_by
 from rollout import manifests, names
-from rollout.observation import is_ready, observe, read_trouble
+from rollout.observation import digested, is_ready, observe, read_trouble
 from rollout.route_kinds import HTTP_ROUTE, RouteKind, RouteRef
 from rollout.snapshot import Snapshot
 
@@ -64,7 +64,7 @@ class World:
         )
         self.replica_sets: Cache[JsonObject] = Cache(
             REPLICA_SETS,
-            decode=keep(REPLICA_SETS, _REPLICA_SET),
+            decode=_revision,
             indexers={_OWNER: _owners, _MADE_FOR: _makers},
         )
         self.pods: Cache[JsonObject] = Cache(PODS, decode=keep(PODS, _POD), indexers={_OWNER: _owners})
@@ -328,6 +328,13 @@ _REPLICA_SET: Tree = {
     "spec": {"replicas": None, "template": None},
     "status": {"replicas": None, "readyReplicas": None, "availableReplicas": None},
 }
+
+
+def _revision(raw: bytes) -> JsonObject:
+    return digested(_keep_revision(raw))
+
+
+_keep_revision = keep(REPLICA_SETS, _REPLICA_SET)
 _CONTAINER: Tree = {"state": {"waiting": {"reason": None, "message": None}, "running": {"startedAt": None}}}
 _POD: Tree = {
     "metadata": {

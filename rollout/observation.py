@@ -33,6 +33,7 @@ from rollout.wire import JsonObject
 
 _DEFAULT_LIMIT = "25%"  # of maxSurge and maxUnavailable alike
 _STARTING = ("ContainerCreating", "PodInitializing")  # kubelet's reasons for a wait that is no trouble
+_DIGEST = "digest"  # beside metadata and spec of a ReplicaSet that was digested
 _LONGEST_TROUBLE = 200  # of a message: it stands in a status, a condition and an event's note
 
 
@@ -159,6 +160,13 @@ def read_gate(annotations: Mapping[str, str]) -> Gate | None:
     return Gate(rollout=name if isinstance(name, str) else "", release=annotations.get(names.RELEASE))
 
 
+def digested(replica_set: JsonObject) -> dict[str, Any]:
+    """Put the digest of a ReplicaSet's template in its place: of a whole history nothing else is asked."""
+    spec = dict(replica_set.get("spec") or {})
+    template = spec.pop("template", None) or {}
+    return {**replica_set, "spec": spec, _DIGEST: template_digest(template)}
+
+
 def read_replica_set(value: JsonObject) -> ReplicaSet:
     """Read a ReplicaSet of a Deployment."""
     metadata, spec, status = value["metadata"], value["spec"], value.get("status") or {}
@@ -167,7 +175,7 @@ def read_replica_set(value: JsonObject) -> ReplicaSet:
         owner_uid=_owner(metadata, "uid"),
         owner_name=_owner(metadata, "name"),
         hash=(metadata.get("labels") or {}).get(names.POD_TEMPLATE_HASH, ""),
-        digest=template_digest(spec.get("template") or {}),
+        digest=value.get(_DIGEST) or template_digest(spec.get("template") or {}),
         replicas=spec.get("replicas", 1),
         present=status.get("replicas", 0),
         ready=status.get("readyReplicas", 0),

@@ -8,7 +8,16 @@ import pytest
 from hypothesis import given
 
 from rollout import names
-from rollout.observation import observe, read_deployment, read_gate, read_pod, read_ready_pods, read_rollout
+from rollout.observation import (
+    digested,
+    observe,
+    read_deployment,
+    read_gate,
+    read_pod,
+    read_ready_pods,
+    read_replica_set,
+    read_rollout,
+)
 from rollout.release.plan import plan
 from rollout.snapshot import Gate
 from rollout.status import format_time
@@ -250,3 +259,12 @@ def test_pod_that_runs_and_is_not_ready_is_told_after_a_while(seconds: int, *, t
     assert condition is not None
     assert ("pod web-1: ContainersNotReady" in condition.message) is told
     assert (made.look_again_at is None) is told
+
+
+def test_digested_replica_set_reads_as_the_whole_one(waiting: World) -> None:
+    """What is kept of a revision says the same of it, without its template."""
+    for whole in waiting.store.of_kind("ReplicaSet"):
+        kept = digested(whole)
+
+        assert "template" not in kept["spec"]
+        assert read_replica_set(kept) == read_replica_set(whole)
