@@ -207,7 +207,7 @@ class World:
             if not (is_ready(value) and labelled):
                 yield from self._releasing(namespace, value)
             return
-        if kind == "ReplicaSet" and not owners:
+        if kind == "ReplicaSet":  # whoever owned it may be gone from the cache already
             yield from self._awaiting(value)
         for owner_kind, name in owners:
             match owner_kind:

@@ -47,10 +47,12 @@ def start(facts: Facts) -> Plan:
         len(facts.spec.steps),
         facts.snapshot.now,
     )
+    begun = _status(facts, release, Reason.IN_ROLLING).without_condition("Succeeded")
+    begins_again = facts.rollout.status.release.id == facts.release
     begun = (
-        _status(facts, release, Reason.IN_ROLLING)
-        .without_condition("Succeeded")
-        .without_condition(APPROVALS_RESET)
+        _anew(begun, "WentBack", facts.snapshot.now)
+        if begins_again
+        else begun.without_condition(APPROVALS_RESET)
     )
     note = Event("Progressing", messages.CONTINUOUS_EVENT, key=f"{facts.release}/continuous")
     return Plan(begun, events=(note,) if continuous else ())
@@ -83,11 +85,18 @@ def advance(facts: Facts) -> Plan:
 
 
 def _replanned(facts: Facts, recorded: Release) -> Release | None:
+    steps = facts.spec.steps
+    placed = cursor.replanned(recorded, steps, facts.snapshot.now, lambda step: _is_reached(facts, step))
+    return replace(placed, plan_digest=steps_digest(steps)) if placed else None
+
+
+def _is_reached(facts: Facts, step: Step) -> bool:
+    """Tell whether a step asks for neither more pods nor more traffic than the canary has."""
     present = facts.canary.replicas if facts.canary else 0
-    placed = cursor.replanned(
-        recorded, facts.spec.steps, facts.snapshot.now, pods=present, of=facts.workload.replicas
+    routing = routes.wanted(step)
+    return pods.wanted(facts, step) <= present and all(
+        routes.send(facts, ref, routing) for ref in facts.spec.routings
     )
-    return replace(placed, plan_digest=steps_digest(facts.spec.steps)) if placed else None
 
 
 def _repositioned(facts: Facts, before: Release, after: Release) -> Status:
@@ -162,14 +171,20 @@ def _pause_events(facts: Facts, release: Release, *, manual: bool) -> tuple[Even
 
 def _frozen(facts: Facts) -> Plan:
     """Stand still while ``strategy.paused``: requests stay protected, and pods follow the workload's size."""
-    recorded = facts.rollout.status.release
-    steps = facts.spec.steps
-    tasks: tuple[Task, ...] = (lambda: holding.hold(facts), lambda: silence_empty(facts))
-    if facts.canary and 1 <= recorded.step <= len(steps):
+    recorded, steps = facts.rollout.status.release, facts.spec.steps
+    tasks: tuple[Task, ...] = (
+        lambda: holding.hold(facts),
+        lambda: silence_empty(facts),
+        lambda: closing.clear_old(facts),
+    )
+    unchanged = recorded.plan_digest == steps_digest(steps) and 1 <= recorded.step <= len(steps)
+    if facts.canary and unchanged:
         beginning, upgrading, _ = _stages(facts, steps[recorded.step - 1])
         tasks = (*beginning.tasks, *upgrading.tasks)
     outcome = first_unfinished(tasks)
-    status = _status(facts, _observed(facts, recorded), Reason.PAUSED)
+    # A plan that is edited meanwhile is looked at when the release goes on.
+    observed = replace(_observed(facts, recorded), plan_digest=recorded.plan_digest)
+    status = _status(facts, observed, Reason.PAUSED)
     return Plan(status, outcome.actions if outcome else (), look_again_at=outcome.until if outcome else None)
 
 

@@ -6,6 +6,7 @@ The states before StepPaused only report; what moves the cursor is that the step
 (its pods, endpoints and traffic were seen in place) and that it was then approved or its pause ended.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -34,18 +35,21 @@ def begin(release: Release, step: int, steps: int, now: datetime) -> Release:
 
 
 def replanned(
-    release: Release, steps: tuple[Step, ...], now: datetime, *, pods: int, of: int
+    release: Release, steps: tuple[Step, ...], now: datetime, reached: Callable[[Step], bool]
 ) -> Release | None:
     """Find the place of a release in a plan that has more or fewer steps than the one it was in.
 
-    The last step that asks for no more than the ``pods`` that the canary has (``of`` so many of the
-    workload) is where it stands: what is beyond has not been approved.
+    It stands at the last step that asks for no more than there is already, and that a person has to let
+    pass: what is beyond was not approved.
     """
-    before = steps_counted(release.plan_digest)
-    if before in {0, len(steps)}:
+    if steps_counted(release.plan_digest) in {0, len(steps)}:
         return None
-    reached = (number for number, step in enumerate(steps, start=1) if step.replicas.of(of) <= pods)
-    return begin(release, max(reached, default=1), len(steps), now)
+    behind = (
+        number
+        for number, step in enumerate(steps, start=1)
+        if reached(step) and not skips_pause(step, last=number == len(steps))
+    )
+    return begin(release, max(behind, default=1), len(steps), now)
 
 
 def repositioned(release: Release, steps: int, now: datetime) -> Release | None:

@@ -26,8 +26,9 @@ def _given(facts: Facts, canary: Deployment) -> Outcome:
     approved = facts.canary_set
     if canary.deleting:
         return Doing(messages.waits_for_removal("Deployment", canary.target.name))
-    if approved is None:  # no step is left before it is there: this view of the cluster lacks it
-        return Doing(f"waits for the ReplicaSet of Deployment {canary.target.name}")
+    if approved is None:  # unless this view of the cluster lacks it, there is nothing to hand over
+        unseen = canary.digest == facts.workload.digest and canary.status_replicas > 0
+        return Doing(f"waits for the ReplicaSet of Deployment {canary.target.name}") if unseen else DONE
     size = _size(facts, canary, approved)
     if not size or _impossible(facts, canary, approved):
         return DONE

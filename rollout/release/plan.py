@@ -69,7 +69,9 @@ def _plan(snapshot: Snapshot) -> Plan:  # noqa: PLR0911 - a guard a line, each w
     facts = Facts(snapshot, rollout, spec, workload)
     if rollout.deleting:
         return _terminate(facts)
-    if spec.disabled:
+    # Once begun, disabling goes on to its end: a release begun anew would meet its own pods already.
+    letting_go = rollout.status.phase is Phase.DISABLING and (facts.is_recorded or not facts.gated)
+    if spec.disabled or letting_go:
         return _disable(facts)
     # The label makes the webhook's strict hook see the Deployment.
     if not workload.governed:
@@ -119,6 +121,15 @@ def _behind_gate(facts: Facts) -> Plan:
     if facts.workload.gate and facts.workload.gate.release != facts.release:
         outcome = holding.hold(facts)
         return Plan(status, outcome.actions if outcome else ())
+    return _held(facts)
+
+
+def _held(facts: Facts) -> Plan:
+    """Begin the release that waits behind the gate, or go on with it."""
+    status = facts.rollout.status
+    # Handed over by somebody who did not go on to the end (an uninstall that was given up): it is out.
+    if facts.counted and facts.out and facts.newest and facts.newest.maker == facts.canary_name:
+        return closing.accept(facts)
     if status.phase is not Phase.PROGRESSING or not facts.is_recorded or status.reason is Reason.CANCELLING:
         return advancing.start(facts)
     return closing.let_out(facts) if status.reason is Reason.FINALISING else advancing.advance(facts)

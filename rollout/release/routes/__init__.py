@@ -61,6 +61,12 @@ def reaches_canary(facts: Facts, ref: TrafficRoutingRef) -> bool:
     return any(route.reaches_canary for route in routes_of(facts, ref))
 
 
+def send(facts: Facts, ref: TrafficRoutingRef, routing: Routing) -> bool:
+    """Tell whether these routes send the canary as much as a routing says, or more."""
+    lives = (route.live for route in routes_of(facts, ref))
+    return all(live is not None and routing.within(live) == routing for live in lives)
+
+
 def carry(facts: Facts, ref: TrafficRoutingRef) -> bool:
     """Tell whether there is anything of ours on these routes."""
     return any(route.carries for route in routes_of(facts, ref))

@@ -292,3 +292,10 @@ def test_routes_come_in_the_order_in_which_they_are_named(world: World) -> None:
     found = [each["metadata"]["name"] for each in world.routes_around(value)]
 
     assert found == ["c", "b", "a", "unnamed"]
+
+
+def test_end_of_a_replica_set_wakes_whoever_waits_for_it(world: World) -> None:
+    """Its canary Deployment may be gone from the cache before it."""
+    left = obj("ReplicaSet", "web-zzzzz-2", metadata=owned_by("Deployment", "web-zzzzz", "uid-gone"))
+
+    assert Key(NAMESPACE, "web") in set(world.rollouts_near("ReplicaSet", left))

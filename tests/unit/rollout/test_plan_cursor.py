@@ -132,7 +132,7 @@ def test_release_stands_where_its_pods_are_in_a_plan_of_other_length(
     """Steps added or removed: the last one that asks for no more than there is, and never what is beyond."""
     release = Release(step=2, next_step=3, plan_digest="digest-7")
 
-    placed = cursor.replanned(release, steps, NOW, pods=pods, of=5)
+    placed = cursor.replanned(release, steps, NOW, lambda step: step.replicas.of(5) <= pods)
 
     assert placed is not None
     assert (placed.step, placed.state) == (expected, StepState.BEFORE_STEP_UPGRADE)
@@ -142,4 +142,4 @@ def test_release_keeps_its_index_in_a_plan_of_the_same_length() -> None:
     """Edited steps move no release: what the present one asks for now is done."""
     release = Release(step=1, next_step=2, plan_digest="digest-2")
 
-    assert cursor.replanned(release, (TWO_OF_FIVE, THREE_OF_FIVE), NOW, pods=1, of=5) is None
+    assert cursor.replanned(release, (TWO_OF_FIVE, THREE_OF_FIVE), NOW, lambda _: True) is None

@@ -11,7 +11,7 @@ from typing import NoReturn
 from rollout import names
 from rollout.actions import Action, Create, Delete, Patch, Propagation
 from rollout.release.plan import Plan
-from rollout.revision import template_digest
+from rollout.revision import steps_counted, template_digest
 from rollout.snapshot import ReplicaSet, Snapshot
 from rollout.spec import RolloutSpec, Step
 from rollout.status import Phase, Reason, Release, Status, StepState, parse_time
@@ -76,6 +76,9 @@ def status_write_is_allowed(world: World, snapshot: Snapshot, made: Plan) -> Non
     finishes = after.reason is Reason.FINALISING and before.reason is not Reason.FINALISING
     if begins_anew or (finishes and _is_out(snapshot)):
         return
+    if old.plan_digest != new.plan_digest and steps_counted(old.plan_digest) not in {0, len(spec.steps)}:
+        _stays_behind(snapshot, spec, new)
+        return
     if not 1 <= old.step <= len(spec.steps) or _is_jump(old, new, len(spec.steps)):
         return
     if old.step == new.step and not finishes:
@@ -84,6 +87,17 @@ def status_write_is_allowed(world: World, snapshot: Snapshot, made: Plan) -> Non
     expect("approved", holds=_may_leave(world, snapshot, spec, old), text=f"left step {old.step}: {before}")
     _was_reached(snapshot, spec, old)
     expect("released-world", holds=world.rollout is not None, text="released without a Rollout")
+
+
+def _stays_behind(snapshot: Snapshot, spec: RolloutSpec, new: Release) -> None:
+    """In a plan of other length a release asks for no more than it has, or begins anew."""
+    workload, step = snapshot.workload, spec.steps[new.step - 1]
+    assert workload is not None
+    canary = snapshot.deployments.get(f"{APP}-{new.id}")
+    found = snapshot.ingresses.get(CANARY)
+    pods = canary is not None and step.replicas.of(workload.replicas) <= canary.replicas
+    weight = not spec.routings or (step.weight or 0) <= weight_of(found.manifest if found else None)
+    expect("stays-behind", holds=new.step == 1 or (pods and weight), text=f"put to step {new.step}")
 
 
 def _is_rolled_out(snapshot: Snapshot) -> None:

@@ -1,0 +1,120 @@
+"""Releases that people interrupt: paused, edited, disabled and enabled in the middle."""
+
+from typing import Any
+
+import pytest
+
+from tests.unit.rollout.model import controllers
+from tests.unit.rollout.model.reconciling import reconcile, settle
+from tests.unit.rollout.model.world import APP, World, rollout, step, template
+
+
+def waiting(steps: list[dict[str, Any]], at: int = 1, *, replicas: int = 5, routed: bool = True) -> World:
+    """Return a world whose release of v2 waits for approval at a step."""
+    world = World(replicas=replicas)
+    world.grace_seconds = 0
+    world.store.create(rollout(steps, grace=0, routed=routed))
+    settle(world)
+    world.apply_template("v2")
+    settle(world)
+    for _ in range(at - 1):
+        world.approve_present_step()
+        settle(world)
+    assert world.release["currentStepIndex"] == at
+    return world
+
+
+def edit(world: World, steps: list[dict[str, Any]]) -> None:
+    """Change the plan."""
+    world.change_spec({"strategy": {"canary": {"steps": steps}}})
+
+
+def pause(world: World, *, paused: bool) -> None:
+    """Switch ``strategy.paused``, and let everybody come to rest."""
+    world.change_spec({"strategy": {"paused": paused}})
+    settle(world)
+
+
+SMALL = [step(5, "10%"), step(10, "10%"), step(20, "20%"), step(40, "40%"), step(60, "60%")]
+
+
+def test_plan_that_is_cut_short_while_paused_lets_nothing_out() -> None:
+    """What was step 3 of five is not step 3 of three when the release goes on."""
+    world = waiting(SMALL, at=3)
+    pause(world, paused=True)
+    edit(world, [step(20, "20%"), step(50, "50%"), step(100, "100%")])
+    settle(world)
+    pods_while_paused = world.canary_weight()
+
+    pause(world, paused=False)
+
+    assert pods_while_paused == 20
+    assert (world.release["currentStepIndex"], world.canary_weight()) == (1, 20)
+
+
+def test_approval_given_while_paused_does_not_count_for_an_edited_step() -> None:
+    """Approved was 20 %; the step says 60 % when the release goes on, and waits to be approved at that."""
+    world = waiting([step(20, "20%"), step(95, "95%")])
+    pause(world, paused=True)
+    world.approve_present_step()
+    world.wait(1)
+    edit(world, [step(60, "60%"), step(95, "95%")])
+
+    pause(world, paused=False)
+
+    assert (world.release["currentStepIndex"], world.release["currentStepState"]) == (1, "StepPaused")
+
+
+def test_step_added_to_a_plan_of_equal_pods_raises_no_weight() -> None:
+    """Steps that differ by their weights alone are told apart by them."""
+    world = waiting([step(5, "100%"), step(20, "100%"), step(100, "100%")])
+
+    edit(world, [step(5, "100%"), step(20, "100%"), step(50, "100%"), step(100, "100%")])
+    settle(world)
+
+    assert (world.release["currentStepIndex"], world.canary_weight()) == (1, 5)
+
+
+def test_third_template_while_paused_takes_the_traffic_of_the_second() -> None:
+    """The pause keeps v3 from beginning, not v2's canary from ending."""
+    world = waiting([step(20, "20%"), step(50, "50%")], at=2)
+    pause(world, paused=True)
+
+    world.apply_template("v3")
+    settle(world)
+
+    assert world.canary_weight() == 0
+    assert [each["metadata"]["name"] for each in world.store.of_kind("Deployment")] == [APP]
+
+
+@pytest.mark.parametrize("writes", range(14))
+def test_release_that_is_disabled_and_enabled_is_over(writes: int) -> None:
+    """However far letting go had come: it goes on to its end, and the next change is a release again."""
+    world = waiting([step(20, "20%"), step(60, "100%")], at=2)
+    world.change_spec({"disabled": True})
+    for _ in range(writes):
+        if not controllers.run_one(world.store):
+            reconcile(world, writes=1)
+    begun = world.status["phase"] == "Disabling"
+
+    world.change_spec({"disabled": False})
+    settle(world)
+
+    if begun:
+        assert world.status["phase"] == "Healthy"
+        assert world.ready_by_tag() == {"v2": 5}
+    assert world.release["currentStepState"] in {"Completed", "StepPaused"}
+
+
+def test_canary_without_replica_set_does_not_keep_a_rollout_from_being_deleted() -> None:
+    """Where the canary's ReplicaSet never came (a quota, a person's hand), nothing is waited for."""
+    world = waiting([step(20, "40%")])
+    canary = f"{APP}-{world.release_id}"
+    world.store.patch("Deployment", canary, {"spec": {"paused": True, "template": template("v3")}})
+    world.run_controllers()
+
+    world.store.delete("Rollout", APP)
+    settle(world)
+
+    assert world.rollout is None
+    assert not world.gate_closed
