@@ -91,10 +91,13 @@ def _replanned(facts: Facts, recorded: Release) -> Release | None:
 
 
 def _is_reached(facts: Facts, step: Step) -> bool:
-    """Tell whether a step asks for neither more pods nor more traffic than the canary has."""
+    """Tell whether a step asks for neither more pods nor more traffic than the canary has.
+
+    Scaled to zero, every step asks for none: nothing can be told then.
+    """
     present = facts.canary.replicas if facts.canary else 0
     routing = routes.wanted(step)
-    return pods.wanted(facts, step) <= present and all(
+    return 0 < pods.wanted(facts, step) <= present and all(
         routes.send(facts, ref, routing) for ref in facts.spec.routings
     )
 

@@ -75,6 +75,20 @@ def test_step_added_to_a_plan_of_equal_pods_raises_no_weight() -> None:
     assert (world.release["currentStepIndex"], world.canary_weight()) == (1, 5)
 
 
+def test_plan_edited_while_scaled_to_zero_begins_with_its_first_step() -> None:
+    """Of no pods, every step has as many as it asks for: nothing that is beyond the first was approved."""
+    world = waiting([step(None, "20%"), step(None, "90%")], routed=False)
+    world.scale(0)
+    settle(world)
+
+    edit(world, [step(None, "20%"), step(None, "50%"), step(None, "90%")])
+    settle(world)
+    world.scale(5)
+    settle(world)
+
+    assert world.release["currentStepIndex"] == 1
+
+
 def test_third_template_while_paused_takes_the_traffic_of_the_second() -> None:
     """The pause keeps v3 from beginning, not v2's canary from ending."""
     world = waiting([step(20, "20%"), step(50, "50%")], at=2)
