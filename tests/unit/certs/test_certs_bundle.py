@@ -54,7 +54,19 @@ def test_secret_has_the_keys_that_other_tools_expect() -> None:
         ({"tls.crt": write(Bundle((SIGNER.certificate,), SIGNER, SIGNER))["tls.crt"]}, True, True, False),
         ({"ca-key.pem": "x" * 100_000}, True, False, True),
     ],
-    ids=str,
+    ids=[
+        "no certificate",
+        "no key",
+        "key of another certificate",
+        "no authority key",
+        "authority key not base64",
+        "no authority",
+        "authority garbage",
+        "authority not an authority",
+        "authority repeated",
+        "certificate of another key",
+        "authority key far too long",
+    ],
 )
 def test_damaged_part_does_not_take_the_sound_ones_with_it(
     damage: dict[str, str | None],
