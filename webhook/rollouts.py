@@ -28,7 +28,6 @@ class Metadata(TypedDict, total=False):
     name: str
     namespace: str
     uid: str
-    deletionTimestamp: str | None
     annotations: dict[str, str] | None
     labels: dict[str, str] | None
 
@@ -63,8 +62,8 @@ def validate(
         return ALLOWED
     if request.sub_resource == "status":
         return ALLOWED if old is None else _validate_status(request, old, new, policy)
-    if request.sub_resource or new["metadata"].get("deletionTimestamp"):
-        return ALLOWED  # what is on its way out is not held up by its plan
+    if request.sub_resource:
+        return ALLOWED
     denial = _approval_denied(request, old, new, policy, now)
     if denial:
         return Verdict(denial=denial, outcome="denied")

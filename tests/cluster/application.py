@@ -11,7 +11,7 @@ from sandbox import manifests
 from sandbox.api import STRATEGIC_MERGE_PATCH, Event
 from sandbox.cluster import Cluster
 from sandbox.demo.tables import Table, parse
-from sandbox.names import JsonObject
+from sandbox.names import READY_AFTER, JsonObject
 from sandbox.observation import Predicate
 from sandbox.resources import path
 
@@ -91,6 +91,20 @@ class Application:
         place = path("rollouts", self.namespace, NAME) + "/status"
         await self.cluster.api.patch(place, {"status": {"canaryStatus": canary_status}})
 
+    async def jump(self, step: int) -> None:
+        """Ask for a step by number, as `kubectl-kruise rollout undo --fast` does."""
+        await self.write_status({"nextStepIndex": step})
+
+    async def rewrite(self, *steps: JsonObject, resource: str = "rollouts") -> None:
+        """Replace the steps of the plan, in the version that `resource` names."""
+        patch = {"spec": {"strategy": {"canary": {"steps": list(steps)}}}}
+        await self.cluster.patch(resource, self.namespace, NAME, patch)
+
+    async def scale(self, replicas: int) -> None:
+        """Change the number of replicas as `kubectl scale` and the HPA's controller do: by /scale."""
+        place = path("deployments", self.namespace, NAME) + "/scale"
+        await self.cluster.api.patch(place, {"spec": {"replicas": replicas}})
+
     async def kubectl(self, *arguments: str, stdin: JsonObject | None = None) -> str:
         """Run kubectl in the namespace; return all that it printed."""
         text = None if stdin is None else json.dumps(stdin)
@@ -127,7 +141,7 @@ class Application:
         """List the pods that are not on their way out, of an image when one is given."""
         found = await self.cluster.list("pods", self.namespace)
         staying = [pod for pod in found if not pod["metadata"].get("deletionTimestamp")]
-        return [pod for pod in staying if image in {None, pod["spec"]["containers"][0]["image"]}]
+        return [pod for pod in staying if image in {None, image_of_pod(pod)}]
 
     async def position(self) -> tuple[str, int]:
         """Return the id of the release, and the step it is at."""
@@ -142,6 +156,10 @@ class Application:
     async def canary(self) -> JsonObject:
         """Return the canary Deployment."""
         return await self.get("deployments", f"{NAME}-{await self.release()}")
+
+    async def canary_pods(self) -> int:
+        """Return how many pods of the canary Deployment are available."""
+        return int((await self.canary())["status"].get("availableReplicas", 0))
 
     async def weight(self) -> int | None:
         """Return the canary Ingress's weight; None when there is no such Ingress."""
@@ -165,6 +183,11 @@ class Application:
         release = await self.release()
         return await self.wait("rollouts", lambda found: paused(found) and revision(found).endswith(release))
 
+    async def canary_has(self, pods: int) -> JsonObject:
+        """Wait until the canary Deployment has so many pods, all available."""
+        name = (await self.canary())["metadata"]["name"]
+        return await self.wait("deployments", manifests.available(pods), name=name)
+
     async def completes(self, steps: int = 1) -> JsonObject:
         """Wait until the release has succeeded."""
         return await self.wait("rollouts", shows("Healthy", steps, "Completed", COMPLETED))
@@ -178,7 +201,7 @@ class Application:
         await self.wait_for_all(
             "pods",
             lambda found: (
-                [pod["spec"]["containers"][0]["image"] for pod in found] == [image] * pods
+                [image_of_pod(pod) for pod in found] == [image] * pods
                 and not any(pod["metadata"].get("deletionTimestamp") for pod in found)
             ),
         )
@@ -189,6 +212,22 @@ class Application:
         async with asyncio.timeout(SECONDS):
             while (await data_plane.request(self.host)).status != HTTPStatus.OK:
                 pass
+
+    async def answers_only(self, image: str) -> None:
+        """Wait until the data plane sends requests to one image alone; it tells nobody when it does."""
+        data_plane = await self.cluster.data_plane()
+        async with asyncio.timeout(SECONDS):
+            while set((await data_plane.send(self.host, 20)).by_image) != {image}:
+                pass
+
+    async def passes(self, seconds: float) -> None:
+        """Let time pass as the cluster counts it: a pod that takes so long to become ready has done so."""
+        container = {"name": "clock", "image": V1, "ports": [{"containerPort": manifests.PORT}]}
+        metadata = {"name": "clock", "annotations": {READY_AFTER: str(seconds)}}
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"containers": [container]}}
+        await self.create(pod)
+        await self.wait("pods", is_ready, name="clock")
+        await self.cluster.api.delete(path("pods", self.namespace, "clock"), {"gracePeriodSeconds": 0})
 
     async def wait_for_all(
         self, resource: str, decide: Callable[[list[JsonObject]], bool], seconds: float = SECONDS
@@ -257,9 +296,20 @@ def is_paused(deployment: JsonObject) -> bool:
     return bool(deployment["spec"].get("paused"))
 
 
+def is_ready(pod: JsonObject) -> bool:
+    """Whether a pod is ready and stays."""
+    conditions = {each["type"]: each["status"] for each in pod["status"].get("conditions", ())}
+    return conditions.get("Ready") == "True" and "deletionTimestamp" not in pod["metadata"]
+
+
 def image_of(deployment: JsonObject) -> str:
     """Return the image of a Deployment's template."""
     return str(deployment["spec"]["template"]["spec"]["containers"][0]["image"])
+
+
+def image_of_pod(pod: JsonObject) -> str:
+    """Return the image that a pod runs."""
+    return str(pod["spec"]["containers"][0]["image"])
 
 
 def names(found: Iterable[JsonObject]) -> set[str]:

@@ -207,11 +207,25 @@ def test_second_rollout_for_one_deployment_is_denied() -> None:
 
 
 def test_deleted_rollout_is_not_held_up_by_its_plan() -> None:
-    """Its finalizer must come off."""
-    new = beta(steps=[])
-    new["metadata"]["deletionTimestamp"] = "2026-11-23T06:22:44Z"
+    """Its finalizer must come off, though its plan would be refused today."""
+    old, new = (_deleted(beta(steps=[])) for _ in range(2))
+    new["metadata"]["finalizers"] = []
 
-    assert validated(beta(), new)["allowed"] is True
+    assert validated(old, new)["allowed"] is True
+
+
+def test_deleted_rollout_keeps_what_its_end_relies_on() -> None:
+    """Pointed elsewhere while its release is being ended, nobody would find the gated Deployment again."""
+    old, new = (_deleted(beta()) for _ in range(2))
+    old["status"] = {"phase": "Terminating"}
+    new["spec"]["workloadRef"]["name"] = "another"
+
+    assert "'ObjectRef' field is immutable" in validated(old, new)["status"]["message"]
+
+
+def _deleted(rollout: dict[str, Any]) -> dict[str, Any]:
+    metadata = {**rollout["metadata"], "deletionTimestamp": "2026-11-23T06:22:44Z"}
+    return {**rollout, "metadata": {**metadata, "finalizers": [names.ROLLOUT_FINALIZER]}}
 
 
 def test_second_pass_of_one_request_changes_nothing() -> None:
