@@ -108,11 +108,13 @@ async def recording(api: Api, collection: str, query: Mapping[str, str]) -> Asyn
 
 async def _catch_up(api: Api, collection: str, query: Mapping[str, str], record: Record) -> None:
     """Wait until the record has the present form of every object, and the end of those that are gone."""
+    # Before the list: what is recorded while it is on its way may be younger than it.
+    known = {event.object["metadata"]["uid"] for event in record.events}
     listed = await api.get(collection, query)
     versions = {item["metadata"]["uid"]: int(item["metadata"]["resourceVersion"]) for item in listed["items"]}
     for uid, version in versions.items():
         await record.wait_for(_reaches(uid, version))
-    for uid in {event.object["metadata"]["uid"] for event in record.events} - versions.keys():
+    for uid in known - versions.keys():
         await record.wait_for(_ends(uid))
 
 

@@ -1,5 +1,6 @@
 """The sandbox's own client sees every change, whatever happens to its watch."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 
@@ -10,6 +11,7 @@ from aiohttp.test_utils import TestServer
 from sandbox.api import Api, ApiError, Event, client_tls
 from sandbox.certificates import create_authority
 from sandbox.names import JsonObject
+from sandbox.observation import Record, recording
 from sandbox.resources import path
 
 Serve = Callable[[Callable[[web.Request], Awaitable[web.StreamResponse]]], Awaitable[Api]]
@@ -97,6 +99,27 @@ async def test_ended_watch_goes_on_from_the_last_version(serve: Serve) -> None:
     await _take(api.follow("/api/v1/pods"), 3)
 
     assert versions == ["1", "2", "3"]
+
+
+async def test_record_ends_though_an_object_comes_up_meanwhile(serve: Serve) -> None:
+    """What is created after the last list is no object whose end would have to be waited for."""
+    records: list[Record] = []
+    ending = asyncio.Event()
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        if "watch" in request.query:
+            await ending.wait()
+            return await _watch(request, {"type": "ADDED", "object": _item("late", 2)})
+        if records:
+            ending.set()
+            await records[0].wait_for(lambda event: event.object["metadata"]["name"] == "late")
+        return _list(1, _item("early", 1))
+
+    api = await serve(handle)
+    async with asyncio.timeout(10), recording(api, "/api/v1/pods", {}) as record:
+        records.append(record)
+
+    assert [event.object["metadata"]["name"] for event in record.events] == ["early", "late"]
 
 
 async def test_line_of_any_length_is_read(serve: Serve) -> None:
