@@ -117,6 +117,41 @@ async def test_image_that_does_not_exist_is_reported(cluster: Cluster, namespace
     assert not _ready(pod)
 
 
+async def test_pod_that_finds_no_room_is_reported_by_the_scheduler(cluster: Cluster, namespace: str) -> None:
+    """More than a node has, or a node's port that is taken on every node: pending, and said why."""
+    port = {"containerPort": manifests.PORT, "hostPort": 8090}
+    large_pod = _pod("large", resources={"requests": {"cpu": "2000"}})
+    for pod in (large_pod, *(_pod(f"port-{number}", ports=[port]) for number in range(3))):
+        await cluster.create("pods", namespace, pod)
+
+    large = await cluster.wait_for("pods", namespace, "large", _is_unschedulable)
+    async with cluster.record("pods", namespace) as record:
+        without = await record.wait_for(
+            lambda event: event.object["metadata"]["name"] != "large" and _is_unschedulable(event.object)
+        )
+
+    assert large["status"]["phase"] == without.object["status"]["phase"] == "Pending"
+
+
+def _is_unschedulable(pod: JsonObject) -> bool:
+    return any(each.get("reason") == "Unschedulable" for each in pod["status"].get("conditions", ()))
+
+
+def _lacks_a_pod(status: JsonObject) -> bool:
+    return status["replicas"] == 1 and "exceeded quota" in str(status.get("conditions"))
+
+
+async def test_quota_refuses_pods_and_the_replica_set_says_so(cluster: Cluster, namespace: str) -> None:
+    """A namespace that may have one pod has one, and its ReplicaSet names the quota."""
+    quota = {"metadata": {"name": "full"}, "spec": {"hard": {"pods": "1"}}}
+    await cluster.create("v1/resourcequotas", namespace, quota)
+    await cluster.wait_for("v1/resourcequotas", namespace, "full", lambda found: "used" in found["status"])
+    await cluster.create("deployments", namespace, manifests.deployment(replicas=2))
+
+    async with cluster.record("replicasets", namespace) as record:
+        await record.wait_for(lambda event: _lacks_a_pod(event.object["status"]))
+
+
 async def test_crashing_image_is_backed_off_and_counted(cluster: Cluster, namespace: str) -> None:
     """A pod whose process ends with an error is restarted, backed off, and its restarts are counted."""
     image = f"{manifests.CANARY_IMAGE}-crashing"
