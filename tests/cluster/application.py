@@ -21,6 +21,7 @@ ALPHA = "rollouts.kruise.io/v1alpha1/rollouts"
 COMPLETED = "Rollout has been completed, and succeed"
 ROLLED_BACK = "The workload has been rolled back and the rollout process will be cancelled"
 APPROVE = "sluice.dev/approve"
+WEIGHT = "nginx.ingress.kubernetes.io/canary-weight"
 
 _SHOWN = ("deployment", "service", "ingress", "rollout")
 
@@ -166,7 +167,7 @@ class Application:
         found = await self.cluster.get("ingresses", self.namespace, f"{NAME}-canary")
         if found is None:
             return None
-        return int(found["metadata"]["annotations"].get("nginx.ingress.kubernetes.io/canary-weight", 0))
+        return int(found["metadata"]["annotations"].get(WEIGHT, 0))
 
     # -- waiting --------------------------------------------------------------
 
@@ -187,6 +188,13 @@ class Application:
         """Wait until the canary Deployment has so many pods, all available."""
         name = (await self.canary())["metadata"]["name"]
         return await self.wait("deployments", manifests.available(pods), name=name)
+
+    async def weighs(self, weight: int) -> None:
+        """Wait until the canary Ingress carries a weight."""
+        name = f"{NAME}-canary"
+        await self.wait(
+            "ingresses", lambda found: found["metadata"]["annotations"].get(WEIGHT) == f"{weight}", name
+        )
 
     async def completes(self, steps: int = 1) -> JsonObject:
         """Wait until the release has succeeded."""

@@ -22,10 +22,6 @@ from tests.cluster.plans import plan, step, three_steps
 PAUSED = "Rollout has been paused, you can resume it by kube-cli"
 
 
-async def _canary_pods(app: Application) -> int:
-    return int((await app.canary())["status"]["availableReplicas"])
-
-
 async def test_each_step_brings_its_pods_and_its_weight(app: Application) -> None:
     """Three steps, each approved: pods and weight are the step's, and the Deployment has no updated pod."""
     await app.deploy(three_steps())
@@ -36,7 +32,7 @@ async def test_each_step_brings_its_pods_and_its_weight(app: Application) -> Non
         await app.set_image(V2)
         for number in (1, 2, 3):
             await app.waits(number, 3)
-            seen.append((await _canary_pods(app), await app.weight()))
+            seen.append((await app.canary_pods(), await app.weight()))
             if number < 3:
                 await app.approve()
     await app.approve()
@@ -55,7 +51,7 @@ async def test_share_of_pods_is_rounded_up(app: Application) -> None:
     await app.set_image(V2)
     await app.waits(1, 1)
 
-    assert await _canary_pods(app) == 2
+    assert await app.canary_pods() == 2
 
 
 async def test_stable_service_is_held_to_the_stable_pods_during_a_release(app: Application) -> None:
@@ -105,7 +101,7 @@ async def test_step_without_traffic_brings_pods_and_no_route(app: Application) -
 
     await app.set_image(V2)
     await app.waits(1, 2)
-    first = (await _canary_pods(app), await app.weight())
+    first = (await app.canary_pods(), await app.weight())
     await app.approve()
     await app.waits(2, 2)
 
@@ -123,10 +119,9 @@ async def test_jump_goes_to_the_step_that_was_asked_for(app: Application, start:
         await app.approve()
     await app.waits(start, 3)
 
-    await app.write_status({"nextStepIndex": target})
+    await app.jump(target)
     await app.waits(target, 3)
-    canary = await app.canary()
-    await app.wait("deployments", manifests.available(target), name=canary["metadata"]["name"])
+    await app.canary_has(target)
 
     assert await app.weight() == 20 * target
 
