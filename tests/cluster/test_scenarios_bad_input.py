@@ -102,11 +102,30 @@ _NGINX_MATCHES = (
 )
 _CLONE_SET = {"apiVersion": "apps.kruise.io/v1alpha1", "kind": "CloneSet", "name": NAME}
 _PATH = "Spec.Strategy.Canary"
+_BLUE_GREEN = "Spec.Strategy.BlueGreen"
 _ROWS = [
     _beta("stateful-set", "spec.workloadRef.kind", "StatefulSet", *_KIND),
     _beta("clone-set", "spec.workloadRef", _CLONE_SET, *_KIND),
     _alpha("stateful-set", "spec.objectRef.workloadRef.kind", "StatefulSet", *_KIND),
     _alpha("clone-set", "spec.objectRef.workloadRef", _CLONE_SET, *_KIND),
+    _beta("daemon-set", "spec.workloadRef.kind", "DaemonSet", *_KIND),
+    _beta("foreign-group", "spec.workloadRef.apiVersion", "example.com/v1", *_KIND),
+    _beta(
+        "nameless",
+        "spec.workloadRef.name",
+        "",
+        "Spec.ObjectRef.WorkloadRef",
+        "WorkloadRef must have apiVersion, kind and name",
+    ),
+    _beta(
+        "blue-green-stateful-set",
+        "spec",
+        {
+            "workloadRef": {"apiVersion": "apps/v1", "kind": "StatefulSet", "name": NAME},
+            "strategy": {"blueGreen": {"steps": [_STEP]}},
+        },
+        *_KIND,
+    ),
     _beta("no-style", _CANARY, None, "Spec.Strategy", "Canary and BlueGreen cannot both be empty"),
     _alpha("no-style", _CANARY, None, _PATH, "Canary cannot be empty"),
     _beta(
@@ -249,6 +268,34 @@ _ROWS = [
         "Spec.Strategy.BlueGreen",
         "blueGreen style is not supported yet",
     ),
+    _beta(
+        "blue-green-no-steps",
+        "spec.strategy",
+        {"blueGreen": {"steps": []}},
+        f"{_BLUE_GREEN}.Steps",
+        "The number of Canary.Steps cannot be empty",
+    ),
+    _beta(
+        "blue-green-traffic",
+        "spec.strategy",
+        {"blueGreen": {"steps": [step(101, "100%")]}},
+        f"{_BLUE_GREEN}.Steps[0].steps",
+        'traffic must be percentage with "0%" <= traffic <= "100%" in blueGreen strategy',
+    ),
+    _beta(
+        "no-canary-service-by-ingress",
+        f"{_CANARY}.disableGenerateCanaryService",
+        value=True,
+        path=f"{_PATH}.DisableGenerateCanaryService",
+        message="disableGenerateCanaryService with ingress or gateway is not supported yet",
+    ),
+    *_in_both(
+        "service-too-long",
+        f"{_ROUTING}.service",
+        "s" * 57,
+        f"{_PATH}.TrafficRouting.Service",
+        "name must be no more than 56 characters",
+    ),
 ]
 
 
@@ -311,12 +358,14 @@ _ALLOWED = [
     (_BETA, _STEPS, [step(60, 1), step(20, 2)]),
     (_BETA, _STEPS, [step(20, 300)]),
     (_BETA, _STEPS, [step(20, 4), step(40, "10%")]),
+    (_BETA, f"{_CANARY}.trafficRoutings", [{"service": each, "ingress": {"name": each}} for each in "ab"]),
     (ALPHA, _STEPS, [{"weight": 90, "pause": {}}]),
+    (ALPHA, _STEPS, [{"weight": 0, "replicas": 1, "pause": {}}]),
 ]
 
 
 async def test_what_the_contract_allows_is_allowed(app: Application) -> None:
-    """Traffic may fall, pods be more than there are, kinds of numbers change, a weight exceed 30."""
+    """Less traffic, pods beyond all, other kinds of numbers, several routings, weights of 0 and 90."""
     for resource, field, value in _ALLOWED:
         await app.cluster.create(resource, app.namespace, _with(_PLANS[resource], field, value))
         await app.cluster.delete(resource, app.namespace, NAME)

@@ -1,7 +1,7 @@
 """Rollouts and Services on the real API server: approvals, plans, versions, pins, who is never asked."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest_asyncio
@@ -30,8 +30,9 @@ CANARY = {
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def webhook(cluster: Cluster) -> AsyncIterator[Webhook]:
-    """Run one webhook, with an allow-list of approvers, for the tests of this file."""
-    async with webhook_alone(cluster, f"--approver-groups={APPROVERS}") as running:
+    """Run one webhook, with an allow-list of approvers and the contract's old limits, for all tests here."""
+    limits = ("--single-traffic-routing=true", "--partition-percent-limit=30")
+    async with webhook_alone(cluster, f"--approver-groups={APPROVERS}", *limits) as running:
         yield running
 
 
@@ -144,6 +145,50 @@ async def test_bad_plans_are_denied_in_both_versions(
         assert message in said.stderr
     await cluster.create("rollouts.kruise.io/v1alpha1/rollouts", namespace, manifests.rollout_v1alpha1())
     assert await webhook.calls("/convert") > 0
+
+
+_OTHER_ROUTING = {"service": "other", "ingress": {"name": "other"}}
+_PARTITION = {"rollouts.kruise.io/rolling-style": "partition"}
+
+
+def _limited() -> Iterator[tuple[JsonObject, str]]:
+    """Yield what is allowed unless a limit has been set, and what is said of it then."""
+    two: Any = manifests.rollout()
+    two["spec"]["strategy"]["canary"]["trafficRoutings"].append(_OTHER_ROUTING)
+    yield two, "Rollout currently only support single TrafficRouting."
+    share: Any = manifests.rollout(weight=40)
+    del share["spec"]["strategy"]["canary"]["enableExtraWorkloadForCanary"]
+    message = (
+        "For partition style rollout: step[x].replicas must not greater than "
+        "partition-percent-limit if traffic specified"
+    )
+    yield share, message
+    for step, ending in (
+        (
+            {"weight": 40},
+            "weight must not greater than replicasLimitWithTraffic if replicas is not specified",
+        ),
+        (
+            {"weight": 10, "replicas": "40%"},
+            "replicas must not greater than replicasLimitWithTraffic if traffic or matches specified",
+        ),
+    ):
+        alpha: Any = manifests.rollout_v1alpha1()
+        alpha["metadata"]["annotations"] = _PARTITION
+        alpha["spec"]["strategy"]["canary"]["steps"] = [step]
+        yield alpha, f"For patition style rollout: step[x].{ending}"
+
+
+async def test_limits_that_were_set_are_kept(webhook: Webhook, cluster: Cluster, namespace: str) -> None:
+    """One routing, and no more pods with traffic than so many: with the messages that users know."""
+    for value, message in _limited():
+        said = await cluster.kubectl(
+            "apply", "-n", namespace, "-f", "-", stdin=json.dumps(value), check=False
+        )
+
+        assert said.returncode != 0
+        assert message in said.stderr
+    assert await webhook.calls(VALIDATE) > 0
 
 
 async def test_pin_and_selector_change_in_one_write(
