@@ -183,6 +183,22 @@ async def test_step_asked_for_outside_a_release_is_forgotten(app: Application) -
     assert await app.canary_pods() == 1
 
 
+async def test_jump_during_the_final_roll_moves_nothing(app: Application) -> None:
+    """What was approved to the end is let out: a step asked for now neither holds nor repeats anything."""
+    await app.deploy(three_steps())
+    await app.set_image(V2)
+    for number in (1, 2, 3):
+        await app.waits(number, 3)
+        await app.approve()
+
+    await app.wait("deployments", lambda found: not is_paused(found))
+    await app.jump(1)
+    await app.completes(steps=3)
+    await app.serves(V2)
+
+    assert not is_paused(await app.get("deployments"))
+
+
 async def test_fifty_steps_run_one_after_the_other(app: Application) -> None:
     """As many steps as the API allows, none skipped, none twice, weight never ahead of its step."""
     steps = [step(2 * number, f"{2 * number}%", pause=0) for number in range(1, 50)]

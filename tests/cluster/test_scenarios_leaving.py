@@ -242,6 +242,18 @@ async def test_rollout_pointed_to_nothing_and_back(app: Application) -> None:
     assert (phase(lost), message(lost)) == ("Initial", "Workload Not Found")
 
 
+@pytest.mark.parametrize("name", ["coming-up", "paused"])
+async def test_namespace_deleted_mid_release_is_gone(app: Application, name: str) -> None:
+    """Nothing of ours holds a namespace back: every finalizer comes off though nothing can be created."""
+    situation, _ = _SITUATIONS[name]
+    await app.deploy(three_steps())
+    await situation(app)
+
+    await app.cluster.delete("namespaces", None, app.namespace)
+
+    await app.cluster.wait_gone("namespaces", None, app.namespace)
+
+
 async def test_everything_at_once_ends_clean(app: Application) -> None:
     """Third version, jump, scaling, plan edit and deletion in one moment leave a Deployment that is whole."""
     await app.deploy(three_steps())
