@@ -4,12 +4,12 @@ Approvals and jumps come in through the status, from clients that repeat everyth
 lack everything they do not. Judged are therefore only the fields that a write changes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rollout.fields import is_integer
 from rollout.problems import Problem
-from rollout.status import NEXT_STEP_UNSET, NO_NEXT_STEP, StepState
+from rollout.status import NEXT_STEP_UNSET, NO_NEXT_STEP, Phase, StepState
 from rollout.wire import JsonObject
 
 _PLANS = {"canaryStatus": "canary", "blueGreenStatus": "blueGreen"}
@@ -26,6 +26,8 @@ def validate_status(old: JsonObject, new: JsonObject) -> tuple[Problem, ...]:
             found.append(Problem(path, after[name], "must be an object"))
         changed = {key: value for key, value in now.items() if _differs(said.get(key), value)}
         found += _step_problems(path, changed, _number_of_steps(new, plan))
+        if before.get("phase") == Phase.PROGRESSING.value:
+            found += _early_approval(path, said, changed)
     return tuple(found)
 
 
@@ -49,6 +51,23 @@ def _step_problems(path: str, changed: Mapping[str, Any], steps: int) -> list[Pr
     return found
 
 
+def _early_approval(path: str, said: Mapping[str, Any], changed: Mapping[str, Any]) -> Iterator[Problem]:
+    """Refuse to approve a step before it is reached: a second click would let the next one pass."""
+    at, state = said.get("currentStepIndex"), said.get("currentStepState")
+    if changed.get("currentStepState") == StepState.STEP_READY.value and state in _UNDER_WAY:
+        message = (
+            f"step {at} has not been reached yet ({state}): "
+            f"approve it when its state is {StepState.STEP_PAUSED.value}"
+        )
+        yield Problem(f"{path}.CurrentStepState", StepState.STEP_READY.value, message)
+
+
+_UNDER_WAY = (
+    StepState.BEFORE_STEP_UPGRADE.value,
+    StepState.STEP_UPGRADE.value,
+    StepState.STEP_TRAFFIC_ROUTING.value,
+    StepState.STEP_METRICS_ANALYSIS.value,
+)
 _STATES = tuple(state.value for state in StepState)
 
 

@@ -5,7 +5,7 @@ import json
 
 from sandbox.commands import Completed
 from sandbox.names import JsonObject
-from tests.cluster.application import APPROVE, NAME, V2, Application, is_paused
+from tests.cluster.application import APPROVE, NAME, V2, Application, is_paused, state
 from tests.cluster.approvals import by_annotation
 from tests.cluster.plans import plan, step
 
@@ -94,23 +94,29 @@ async def test_step_ready_outside_a_release_is_ignored(app: Application) -> None
     assert is_paused(await app.get("deployments"))
 
 
+async def test_step_that_has_not_been_reached_is_not_approved(app: Application) -> None:
+    """`StepReady` for a step whose pods are still to come (a second click) is refused, with its state."""
+    await app.deploy()
+    await app.set_image(f"{V2}-unready")
+    await app.wait("rollouts", lambda found: state(found) == "StepUpgrade")
+
+    refused = await _write_state(app, "StepReady")
+
+    assert "step 1 has not been reached yet (StepUpgrade)" in refused.stderr
+    assert state(await app.get("rollouts")) == "StepUpgrade"
+
+
 async def test_unknown_step_state_is_denied(app: Application) -> None:
     """A state that does not exist is refused with the list of those that do."""
     await app.deploy()
-    body = json.dumps({"status": {"canaryStatus": {"currentStepState": "Approved"}}})
 
-    words = (
-        "-n",
-        app.namespace,
-        "patch",
-        "rollout",
-        NAME,
-        "--subresource=status",
-        "--type=merge",
-        "-p",
-        body,
-    )
-    refused = await app.cluster.kubectl(*words, check=False)
+    refused = await _write_state(app, "Approved")
 
     assert refused.returncode != 0
     assert "StepReady" in refused.stderr
+
+
+async def _write_state(app: Application, step_state: str) -> Completed:
+    body = json.dumps({"status": {"canaryStatus": {"currentStepState": step_state}}})
+    patch = ("patch", "rollout", NAME, "--subresource=status", "--type=merge", "-p", body)
+    return await app.cluster.kubectl("-n", app.namespace, *patch, check=False)

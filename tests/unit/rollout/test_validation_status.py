@@ -38,6 +38,33 @@ def test_known_states_are_allowed(state: str) -> None:
     assert written(currentStepState=state) == []
 
 
+@pytest.mark.parametrize(
+    "state", ["BeforeStepUpgrade", "StepUpgrade", "StepTrafficRouting", "StepMetricsAnalysis"]
+)
+@pytest.mark.parametrize("plan", ["canaryStatus", "blueGreenStatus"])
+def test_step_that_was_not_reached_is_not_approved(state: str, plan: str) -> None:
+    """Two clicks for one step approve one step: the second comes when the next has begun."""
+    old = {"phase": "Progressing", plan: {"currentStepIndex": 2, "currentStepState": state}}
+    new = {"phase": "Progressing", plan: {"currentStepIndex": 2, "currentStepState": "StepReady"}}
+
+    (told,) = validate_status(with_status(beta(STEPS), **old), with_status(beta(STEPS), **new))
+
+    assert told.message == (
+        f"step 2 has not been reached yet ({state}): approve it when its state is StepPaused"
+    )
+
+
+@pytest.mark.parametrize(
+    ("phase", "state"), [("Progressing", "StepPaused"), ("Progressing", ""), ("Healthy", "StepUpgrade")]
+)
+def test_approval_of_what_waits_or_of_nothing_is_let_through(phase: str, state: str) -> None:
+    """Outside a release it approves nothing, and clients repeat it there."""
+    old = {"phase": phase, "canaryStatus": {"currentStepIndex": 2, "currentStepState": state}}
+    new = {"phase": phase, "canaryStatus": {"currentStepIndex": 2, "currentStepState": "StepReady"}}
+
+    assert validate_status(with_status(beta(STEPS), **old), with_status(beta(STEPS), **new)) == ()
+
+
 @pytest.mark.parametrize("state", ["stepready", "Approved", 5, ["StepReady"], {}], ids=str)
 def test_unknown_state_is_refused_with_those_that_exist(state: object) -> None:
     """A misspelt approval would otherwise wait for ever."""
