@@ -52,7 +52,8 @@ class Executor:
         namespace, name = rollout["metadata"]["namespace"], rollout["metadata"]["name"]
         log = self.log.bind(rollout=f"{namespace}/{name}")
         for action in plan.courtesies:
-            await self._act(namespace, action, log)
+            if not await self._act(namespace, action, log):
+                break  # the rest can wait; what the next look may find cannot
         return bool(plan.courtesies)
 
     async def _write_status(self, rollout: JsonObject, plan: Plan, log: Log) -> bool:
@@ -72,26 +73,27 @@ class Executor:
         await self._seen(self.world.rollouts, written)
         return True
 
-    async def _act(self, namespace: str, action: Action, log: Log) -> None:
+    async def _act(self, namespace: str, action: Action, log: Log) -> bool:
+        """Make a write; returns whether our own caches have shown it."""
         self._check_leading()
         match action:
             case Create():
                 cache = self.world.cache_of(action.kind)
                 written = await self.client.create(cache.resource, action.manifest, namespace=namespace)
                 log.info("created", kind=action.kind, name=action.name, why=action.why)
-                await self._seen(cache, written)
+                return await self._seen(cache, written)
             case Patch(target):
                 cache = self.world.cache_of(target.kind, target.api_version)
                 ref = cache.resource.ref(namespace, target.name)
                 written = await self.client.patch(ref, action.merge)
                 log.info("patched", kind=target.kind, name=target.name, why=action.why)
-                await self._seen(cache, written)
+                return await self._seen(cache, written)
             case Delete():
-                await self._delete(namespace, action, log)
+                return await self._delete(namespace, action, log)
             case _:
                 assert_never(action)
 
-    async def _delete(self, namespace: str, action: Delete, log: Log) -> None:
+    async def _delete(self, namespace: str, action: Delete, log: Log) -> bool:
         target = action.target
         cache = self.world.cache_of(target.kind, target.api_version)
         answer = await self.client.delete(
@@ -102,20 +104,21 @@ class Executor:
         )
         log.info("deleted", kind=target.kind, name=target.name, why=action.why)
         if answer.get("kind") == target.kind and "deletionTimestamp" in answer.get("metadata", {}):
-            await self._seen(cache, answer)  # finalizers hold it: it shows as being deleted
-        else:
-            await self._wait(cache.gone(Key(namespace, target.name), target.uid, _SEEN_SECONDS), cache)
+            return await self._seen(cache, answer)  # finalizers hold it: it shows as being deleted
+        return await self._wait(cache.gone(Key(namespace, target.name), target.uid, _SEEN_SECONDS), cache)
 
-    async def _seen(self, cache: Cache[JsonObject], written: JsonObject) -> None:
+    async def _seen(self, cache: Cache[JsonObject], written: JsonObject) -> bool:
         version = written["metadata"]["resourceVersion"]
-        await self._wait(cache.seen(version, _SEEN_SECONDS), cache)
+        return await self._wait(cache.seen(version, _SEEN_SECONDS), cache)
 
-    async def _wait(self, waiting: Any, cache: Cache[JsonObject]) -> None:
+    async def _wait(self, waiting: Any, cache: Cache[JsonObject]) -> bool:
         try:
             await waiting
         except TimeoutError:
             kind = cache.resource.kind
             self.log.warning("cache lags behind our own write", kind=kind, seconds=_SEEN_SECONDS)
+            return False
+        return True
 
     def _check_leading(self) -> None:
         if not self.leading():
