@@ -363,8 +363,10 @@ _ENDPOINT_SLICE: Tree = {
 
 
 def _owners(value: JsonObject) -> Iterable[str]:
-    references = value["metadata"].get("ownerReferences") or ()
-    return [each["uid"] for each in references if each.get("controller")]
+    metadata = value["metadata"]
+    controllers = [each["uid"] for each in metadata.get("ownerReferences") or () if each.get("controller")]
+    made_by = (metadata.get("labels") or {}).get(names.MADE_BY)
+    return controllers or ([made_by] if made_by else [])
 
 
 def _makers(replica_set: JsonObject) -> Iterable[str]:

@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 from rollout import names
+from rollout.status import parse_time
 from rollout.wire import JsonObject
 
 _FORM = re.compile(
@@ -51,11 +52,16 @@ class Position:
 
 
 class Stamp(msgspec.Struct, frozen=True):
-    """Who approved what, and when (RFC 3339, UTC)."""
+    """Who approved what, and when (RFC 3339, UTC, to the millisecond)."""
 
     approval: str
     user: str
     at: str
+
+    @property
+    def identity(self) -> str:
+        """Tell it from another one for the same step: by which clock its time was taken does not matter."""
+        return f"{self.approval} of {self.at}"
 
 
 _STAMP = msgspec.json.Decoder(Stamp)
@@ -136,12 +142,9 @@ def _mapping(value: object) -> JsonObject:
 
 
 def _is_recent(at: str, now: datetime) -> bool:
-    try:
-        given = datetime.strptime(at, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
-    except ValueError:
-        return False
-    return abs(now - given) <= _REINVOCATION
+    given = parse_time(at)
+    return given is not None and abs(now - given) <= _REINVOCATION
 
 
 def _timestamp(now: datetime) -> str:
-    return now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return now.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -96,6 +96,12 @@ def owner_reference(rollout: str, uid: str) -> dict[str, Any]:
     }
 
 
+def made_by(metadata: JsonObject, owner: JsonObject) -> dict[str, Any]:
+    """Say on an object whose it is: by reference, and by a label that outlives the reference."""
+    labels = {**metadata.get("labels", {}), names.MADE_BY: owner["uid"]}
+    return {**metadata, "labels": labels, "ownerReferences": [owner]}
+
+
 def owning_rollout(manifest: JsonObject) -> str | None:
     """Name the Rollout that owns an object, if one does."""
     references = manifest["metadata"].get("ownerReferences") or ()
@@ -114,13 +120,15 @@ def canary_deployment(
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": {
-            **metadata,
-            "name": canary_name(stable, release),
-            "labels": labels,
-            "annotations": {**metadata.get("annotations", {}), names.RELEASE: release},
-            "ownerReferences": [owner],
-        },
+        "metadata": made_by(
+            {
+                **metadata,
+                "name": canary_name(stable, release),
+                "labels": labels,
+                "annotations": {**metadata.get("annotations", {}), names.RELEASE: release},
+            },
+            owner,
+        ),
         "spec": {**spec, "replicas": 0, "template": _patched(spec["template"], patch)},
     }
 
@@ -153,11 +161,7 @@ def canary_service(
     return {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": {
-            **metadata,
-            "name": stable["metadata"]["name"] + names.CANARY_SUFFIX,
-            "ownerReferences": [owner],
-        },
+        "metadata": made_by({**metadata, "name": stable["metadata"]["name"] + names.CANARY_SUFFIX}, owner),
         "spec": {**spec, "ports": bare_ports(spec), "selector": selector},
     }
 

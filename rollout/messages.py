@@ -68,11 +68,16 @@ def approve_event(name: str, namespace: str, release: str, step: int) -> str:
     )
 
 
-def approvals_reset(release: str, step: int, at: str, reason: str) -> str:
-    """Say that a step waits for a new approval: the release went back to it, or the plan was changed."""
+def approvals_reset(release: str, step: int, at: str, reason: str, void: Iterable[str]) -> str:
+    """Say that a step waits for a new approval: the release went back to it, or the plan was changed.
+
+    The approvals that do not count any more are told one by one: the others count.
+    """
+    named = ", ".join(void)
     what = f"went back to step {step}" if reason == "WentBack" else f"is at step {step} of a changed plan"
     return (
-        f"release {release} {what} since {at}: earlier approvals do not count any more; "
+        f"release {release} {what} since {at}: earlier approvals do not count any more"
+        f"{f' ({named})' if named else ''}; "
         f"to approve again remove the annotation {names.APPROVE} first"
     )
 

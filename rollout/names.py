@@ -35,6 +35,12 @@ ROLLOUT_BATCH_ID = "rollouts.kruise.io/rollout-batch-id"
 CANARY_DEPLOYMENT = "rollouts.kruise.io/canary-deployment"
 """Label on the canary Deployment: the stable Deployment's name."""
 
+MADE_BY = "sluice.dev/made-by"
+"""Label on everything that we create: the uid of the Rollout, also when its owner reference is taken away.
+
+A label, as a Deployment's annotations go on to its ReplicaSets, and back by ``kubectl rollout undo``.
+"""
+
 # --- on Services and routes ----------------------------------------------------------------------
 PIN = "sluice.dev/pin"
 """On the stable Service: the pod-template-hash its selector is held to during a release."""

@@ -118,7 +118,7 @@ def read_deployment(value: JsonObject) -> Deployment:
     surge, unavailable = _limits(strategy, replicas)
     return Deployment(
         target=_target("Deployment", metadata),
-        owner_uid=_owner(metadata, "uid"),
+        owner_uid=_maker(metadata),
         generation=metadata.get("generation", 0),
         observed_generation=status.get("observedGeneration", 0),
         deleting="deletionTimestamp" in metadata,
@@ -235,7 +235,7 @@ def read_service(value: JsonObject, rollout_uid: str) -> Service:
     metadata = value["metadata"]
     return Service(
         target=_target("Service", metadata),
-        owned=_owner(metadata, "uid") == rollout_uid,
+        owned=_maker(metadata) == rollout_uid,
         deleting="deletionTimestamp" in metadata,
         pin=_annotations(metadata).get(names.PIN),
         pinned_by=_annotations(metadata).get(names.PINNED_BY),
@@ -250,7 +250,7 @@ def read_ingress(value: JsonObject, rollout_uid: str) -> Ingress:
     metadata = value["metadata"]
     return Ingress(
         target=_target("Ingress", metadata),
-        owned=_owner(metadata, "uid") == rollout_uid,
+        owned=_maker(metadata) == rollout_uid,
         deleting="deletionTimestamp" in metadata,
         manifest=value,
     )
@@ -331,6 +331,11 @@ def _owner(metadata: JsonObject, field: str) -> str:
     """Give the uid or name of the controlling owner, "" for none."""
     references: Iterable[Mapping[str, Any]] = metadata.get("ownerReferences") or ()
     return next((str(each[field]) for each in references if each.get("controller")), "")
+
+
+def _maker(metadata: JsonObject) -> str:
+    """Give the uid of the controlling owner or, where its reference is gone, of whoever made an object."""
+    return _owner(metadata, "uid") or (metadata.get("labels") or {}).get(names.MADE_BY, "")
 
 
 def _limits(strategy: JsonObject, replicas: int) -> tuple[int, int]:

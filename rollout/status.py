@@ -55,7 +55,7 @@ _Member = TypeVar("_Member", bound=Enum)
 _YEARS = (1970, 9000)
 
 APPROVALS_RESET = "ApprovalsReset"
-"""Condition of a release that went back: approvals from before its time do not count."""
+"""Condition of a release that went back: the approvals that its message names do not count."""
 
 NO_NEXT_STEP = -1
 NEXT_STEP_UNSET = 0

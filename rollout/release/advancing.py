@@ -6,7 +6,6 @@ then the stable side held fast, then pods up, endpoints, and weights up.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from datetime import datetime
 
 from rollout import messages
 from rollout.actions import Event
@@ -26,7 +25,6 @@ from rollout.status import (
     Status,
     StepState,
     format_time,
-    parse_time,
 )
 from rollout.traffic.routing import ALL_STABLE
 
@@ -49,11 +47,7 @@ def start(facts: Facts) -> Plan:
     )
     begun = _status(facts, release, Reason.IN_ROLLING).without_condition("Succeeded")
     begins_again = facts.rollout.status.release.id == facts.release
-    begun = (
-        _anew(begun, "WentBack", facts.snapshot.now)
-        if begins_again
-        else begun.without_condition(APPROVALS_RESET)
-    )
+    begun = _anew(facts, begun, "WentBack") if begins_again else begun.without_condition(APPROVALS_RESET)
     note = Event("Progressing", messages.CONTINUOUS_EVENT, key=f"{facts.release}/continuous")
     return Plan(begun, events=(note,) if continuous else ())
 
@@ -64,9 +58,11 @@ def advance(facts: Facts) -> Plan:
     steps, now = facts.spec.steps, facts.snapshot.now
     if facts.spec.paused:
         return _frozen(facts)
+    if moved := cursor.jumped(recorded, len(steps), now):
+        return Plan(_repositioned(facts, recorded, moved))
     if placed := _replanned(facts, recorded):
-        return Plan(_anew(_status(facts, placed, Reason.IN_ROLLING), "PlanChanged", now))
-    if moved := cursor.repositioned(recorded, len(steps), now):
+        return Plan(_anew(facts, _status(facts, placed, Reason.IN_ROLLING), "PlanChanged"))
+    if moved := cursor.confined(recorded, len(steps), now):
         return Plan(_repositioned(facts, recorded, moved))
     step = steps[recorded.step - 1]
     stage, outcome = _work(facts, step)
@@ -76,7 +72,7 @@ def advance(facts: Facts) -> Plan:
         working = _working(observed, recorded, stage, outcome, edited=edited)
         status = _status(facts, working, Reason.IN_ROLLING, outcome)
         if edited:
-            status = _anew(status, "PlanChanged", now)
+            status = _anew(facts, status, "PlanChanged")
         events = (*_trouble_events(working, outcome), *outcome.events)
         spare = batches.labels(facts, working) if outcome.until else ()
         return Plan(status, outcome.actions, events, outcome.until, spare)
@@ -103,15 +99,22 @@ def _is_reached(facts: Facts, step: Step) -> bool:
 
 
 def _repositioned(facts: Facts, before: Release, after: Release) -> Status:
-    """Report a jump; one that goes back takes the approvals given so far with it."""
-    status = _status(facts, after, Reason.IN_ROLLING)
-    return status if after.step > before.step else _anew(status, "WentBack", facts.snapshot.now)
+    """Report a jump; one that goes back, or into another plan, takes the approvals given so far with it."""
+    plan_digest = steps_digest(facts.spec.steps)
+    status = _status(facts, replace(after, plan_digest=plan_digest), Reason.IN_ROLLING)
+    if before.plan_digest not in {"", plan_digest}:
+        return _anew(facts, status, "PlanChanged")
+    return status if after.step > before.step else _anew(facts, status, "WentBack")
 
 
-def _anew(status: Status, reason: str, now: datetime) -> Status:
-    """Let no approval given so far count any more: it was given to another step, or to what it was then."""
-    release = status.release
-    text = messages.approvals_reset(release.id, release.step, format_time(now), reason)
+def _anew(facts: Facts, status: Status, reason: str) -> Status:
+    """Let no approval given so far count any more: it was given to another step, or to what it was then.
+
+    Which these are is written down: the clock of whoever stamped them is not ours.
+    """
+    release, now = status.release, facts.snapshot.now
+    void = [each.identity for each in facts.approvals]
+    text = messages.approvals_reset(release.id, release.step, format_time(now), reason, void)
     return status.with_condition(APPROVALS_RESET, status=True, reason=reason, message=text, now=now)
 
 
@@ -279,20 +282,18 @@ def _approved(facts: Facts) -> bool:
     status = facts.rollout.status
     wanted = f"{status.release.id}/{status.release.step}"
     reset = status.condition(APPROVALS_RESET)
-    given = (stamp for stamp in (facts.rollout.approval, facts.workload.approval) if stamp)
-    return any(each.approval == wanted and _counts(each, reset) for each in given)
+    return any(each.approval == wanted and _counts(each, reset) for each in facts.approvals)
 
 
 def _counts(stamp: Stamp, reset: Condition | None) -> bool:
-    at = parse_time(stamp.at)
-    return reset is None or (at is not None and at >= reset.last_update)
+    return reset is None or stamp.identity not in reset.message
 
 
 def _observed(facts: Facts, release: Release) -> Release:
     """Bring the counted fields up to what was seen."""
     return replace(
         release,
-        canary_hash=facts.canary_set.hash if facts.canary_set else "",
+        canary_hash=facts.canary_set.hash if facts.canary_set else release.canary_hash,
         canary_replicas=facts.canary.replicas if facts.canary else 0,
         canary_ready=facts.canary.available if facts.canary else 0,
         plan_digest=steps_digest(facts.spec.steps),

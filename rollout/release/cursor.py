@@ -52,14 +52,19 @@ def replanned(
     return begin(release, max(behind, default=1), len(steps), now)
 
 
-def repositioned(release: Release, steps: int, now: datetime) -> Release | None:
-    """Follow a jump that a client asked for through ``nextStepIndex``, or a plan that became shorter."""
+def jumped(release: Release, steps: int, now: datetime) -> Release | None:
+    """Follow a jump that a client asked for through ``nextStepIndex``."""
     wanted = release.next_step
     if wanted not in {NEXT_STEP_UNSET, natural_next(release.step, steps)} and 1 <= wanted <= steps:
         return begin(release, wanted, steps, now)
-    if not 1 <= release.step <= steps:
-        return begin(release, max(1, min(release.step, steps)), steps, now)
     return None
+
+
+def confined(release: Release, steps: int, now: datetime) -> Release | None:
+    """Stay within the plan, whatever a client wrote."""
+    if 1 <= release.step <= steps:
+        return None
+    return begin(release, max(1, min(release.step, steps)), steps, now)
 
 
 def advanced(release: Release, steps: tuple[Step, ...], now: datetime, *, approved: bool) -> Release:

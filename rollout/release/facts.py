@@ -10,6 +10,7 @@ from functools import cached_property
 
 from rollout import manifests, names
 from rollout.actions import Target
+from rollout.approval import Stamp
 from rollout.revision import release_id
 from rollout.snapshot import Deployment, Pod, ReplicaSet, RolloutObject, Service, Snapshot
 from rollout.spec import RolloutSpec, TrafficRoutingRef
@@ -92,6 +93,11 @@ class Facts:
         known = any(each.hash == recorded for each in self._owned_sets(self.workload))
         return known or not recorded or self.workload.status_replicas == 0
 
+    @property
+    def approvals(self) -> tuple[Stamp, ...]:
+        """What was approved, on the Rollout or on its Deployment."""
+        return tuple(each for each in (self.rollout.approval, self.workload.approval) if each)
+
     # --- revisions -------------------------------------------------------------------------------
 
     @cached_property
@@ -133,7 +139,10 @@ class Facts:
         return tuple(
             each
             for each in self.snapshot.replica_sets
-            if each.left_behind and each.maker == self.canary_name and each.digest == self.workload.digest
+            if each.left_behind
+            and each.maker == self.canary_name
+            and each.maker not in self.snapshot.deployments
+            and each.digest == self.workload.digest
         )
 
     @property
@@ -143,9 +152,15 @@ class Facts:
 
     @cached_property
     def canary(self) -> Deployment | None:
-        """The canary Deployment of the present release, if it is ours."""
+        """The canary Deployment of the present release, if it is ours, and as we made it."""
         found = self.snapshot.deployments.get(self.canary_name)
-        return found if found and found.owner_uid == self.rollout.target.uid else None
+        ours = found and found.owner_uid == self.rollout.target.uid
+        return found if found and ours and not self._edited(found) else None
+
+    def _edited(self, canary: Deployment) -> bool:
+        """Tell whether somebody changed its template: what it runs then is not what is being released."""
+        begun = self.rollout.status.release.canary_hash if self.is_recorded else ""
+        return any(each.hash == begun and each.digest != canary.digest for each in self._owned_sets(canary))
 
     @cached_property
     def canary_name(self) -> str:
@@ -180,7 +195,7 @@ class Facts:
 
     @property
     def old_canaries(self) -> tuple[Deployment, ...]:
-        """Canary Deployments of earlier releases."""
+        """Canary Deployments of earlier releases, and one that somebody made into something else."""
         return tuple(each for each in owned_deployments(self.snapshot) if each is not self.canary)
 
     def _owned_sets(self, owner: Deployment) -> Iterable[ReplicaSet]:

@@ -95,19 +95,12 @@ def _would_adopt(rival: Deployment, workload: Deployment) -> bool:
 
 
 def _size(facts: Facts, canary: Deployment, approved: ReplicaSet) -> int:
-    """Count the pods to hand over: all of them, or so few that what is cut at adoption leaves enough.
+    """Count the pods to hand over: those that serve.
 
     With more pods than replicas and maxSurge together, the controller cuts the largest set, which is the
     stable one, whether the others are available or not.
     """
-    workload = facts.workload
-    present = sum(each.replicas for each in facts.serving)
-    available = sum(min(each.available, each.replicas) for each in facts.serving)
-    least = min(workload.replicas - workload.max_unavailable, available)
-    wanted = min(canary.replicas, workload.replicas)
-    cut = max(0, present + wanted - workload.replicas - workload.max_surge)
-    enough = available + min(wanted, approved.available) - cut >= least
-    return wanted if enough else min(wanted, approved.available)
+    return min(canary.replicas, facts.workload.replicas, approved.available)
 
 
 def _resized(canary: Deployment, approved: ReplicaSet, size: int) -> Outcome:

@@ -111,7 +111,7 @@ def _behind_gate(facts: Facts) -> Plan:
     status = facts.rollout.status
     # The old template is back, or nothing serves that a release could protect.
     if facts.returning or facts.stable is None:
-        return closing.take_back(facts) if facts.counted else Plan(status)
+        return _unguarded(facts) if facts.counted else Plan(status)
     # A release that has ended: all that can be left is its gate (or this view of it is old).
     if facts.is_recorded and status.phase not in {Phase.PROGRESSING, Phase.TERMINATING, Phase.DISABLING}:
         return _opened(facts)
@@ -122,6 +122,16 @@ def _behind_gate(facts: Facts) -> Plan:
         outcome = holding.hold(facts)
         return Plan(status, outcome.actions if outcome else ())
     return _held(facts)
+
+
+def _unguarded(facts: Facts) -> Plan:
+    """Let the change out: nothing would be gained by holding it."""
+    status = facts.rollout.status
+    under_way = status.phase is Phase.PROGRESSING and status.reason is not Reason.CANCELLING
+    # Without history, the old revision of a Deployment that is scaled to zero is deleted: it is a release.
+    if facts.is_recorded and under_way:
+        return closing.accept(facts)
+    return closing.take_back(facts)
 
 
 def _held(facts: Facts) -> Plan:

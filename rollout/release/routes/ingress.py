@@ -205,8 +205,7 @@ class IngressRoute:
         # As on the stable Service: what was planned for an earlier release must not fit this one.
         metadata["annotations"][names.RELEASE] = self.facts.release
         metadata["annotations"][names.CHANGED_AT] = self._now
-        metadata["ownerReferences"] = [self.facts.owner]
-        return manifest
+        return {**manifest, "metadata": manifests.made_by(metadata, self.facts.owner)}
 
 
 def _copied(metadata: JsonObject, routing_keys: frozenset[str]) -> str:

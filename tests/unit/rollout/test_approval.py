@@ -9,7 +9,7 @@ from rollout import approval, names
 from rollout.approval import Approval, Position, Stamp
 
 NOW = datetime(2026, 11, 23, 6, 22, 44, tzinfo=UTC)
-JANES = '{"approval":"k4x9d/2","user":"jane","at":"2026-11-23T06:22:44Z"}'
+JANES = '{"approval":"k4x9d/2","user":"jane","at":"2026-11-23T06:22:44.000Z"}'
 
 
 def approved(value: str = "k4x9d/2", stamp: str | None = None) -> dict[str, str]:
@@ -63,7 +63,7 @@ def test_changed_approval_gets_a_new_stamp() -> None:
         approval.stamped(approved(stamp=JANES), approved("k4x9d/3", JANES), "joe", NOW)
     )
 
-    assert stamp == Stamp("k4x9d/3", "joe", "2026-11-23T06:22:44Z")
+    assert stamp == Stamp("k4x9d/3", "joe", "2026-11-23T06:22:44.000Z")
 
 
 def test_approval_that_goes_takes_its_stamp_along() -> None:
@@ -90,7 +90,7 @@ def test_stale_stamp_in_the_request_is_replaced() -> None:
 
     stamp = approval.parse_stamp(approval.stamped(None, approved(stamp=JANES), "jane", later))
 
-    assert stamp == Stamp("k4x9d/2", "jane", "2026-11-23T07:22:44Z")
+    assert stamp == Stamp("k4x9d/2", "jane", "2026-11-23T07:22:44.000Z")
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,9 @@ def test_approval_is_granted_only_with_its_own_stamp() -> None:
     """Bound to release and step; unstamped, or stamped for another, it does not count."""
     wanted = Approval("k4x9d", 2)
 
-    assert approval.granted(approved(stamp=JANES), wanted) == Stamp("k4x9d/2", "jane", "2026-11-23T06:22:44Z")
+    assert approval.granted(approved(stamp=JANES), wanted) == Stamp(
+        "k4x9d/2", "jane", "2026-11-23T06:22:44.000Z"
+    )
     assert approval.granted(approved(), wanted) is None
     assert approval.granted(approved(stamp=JANES), Approval("k4x9d", 3)) is None
     assert approval.granted(approved(stamp=JANES), Approval("other", 2)) is None

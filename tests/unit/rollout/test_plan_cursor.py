@@ -98,17 +98,30 @@ def test_step_that_waits(
         pytest.param(2, 2, 3, 2, id="onto itself"),
         pytest.param(1, 4, 3, None, id="beyond the plan"),
         pytest.param(1, -7, 3, None, id="nonsense"),
-        pytest.param(3, -1, 2, 2, id="the plan became shorter"),
-        pytest.param(0, 0, 2, 1, id="no step yet"),
-        pytest.param(-5, 0, 2, 1, id="garbage in the status"),
     ],
 )
 def test_jump(at: int, wanted: int, number: int, leads_to: int | None) -> None:
     """A jump inside the plan is followed and begins its step anew; anything else leaves the cursor alone."""
-    moved = cursor.repositioned(release(at, PAUSED, next_step=wanted), number, NOW)
+    moved = cursor.jumped(release(at, PAUSED, next_step=wanted), number, NOW)
 
     assert (moved.step if moved else None) == leads_to
     assert moved is None or (moved.state, moved.since) == (BEFORE, NOW)
+
+
+@pytest.mark.parametrize(
+    ("at", "number", "leads_to"),
+    [
+        pytest.param(2, 3, None, id="within the plan"),
+        pytest.param(3, 2, 2, id="the plan became shorter"),
+        pytest.param(0, 2, 1, id="no step yet"),
+        pytest.param(-5, 2, 1, id="garbage in the status"),
+    ],
+)
+def test_cursor_stays_within_the_plan(at: int, number: int, leads_to: int | None) -> None:
+    """Whatever the status says, there is a step to work at."""
+    moved = cursor.confined(release(at, PAUSED), number, NOW)
+
+    assert (moved.step if moved else None) == leads_to
 
 
 ONE_OF_FIVE, TWO_OF_FIVE, THREE_OF_FIVE = (Step(Amount(share, percent=True)) for share in (20, 40, 60))

@@ -65,6 +65,18 @@ def test_approval_given_while_paused_does_not_count_for_an_edited_step() -> None
     assert (world.release["currentStepIndex"], world.release["currentStepState"]) == (1, "StepPaused")
 
 
+def test_approval_of_an_edited_plan_counts_by_whatever_clock_it_was_stamped() -> None:
+    """The webhook's clock is behind ours, and seconds are long: what was there before is known by name."""
+    world = waiting([step(20, "20%"), step(60, "60%")])
+    edit(world, [step(20, "20%"), step(40, "40%"), step(60, "60%")])
+    settle(world)
+
+    world.approve_present_step()
+    settle(world)
+
+    assert (world.release["currentStepIndex"], world.canary_weight()) == (2, 40)
+
+
 def test_step_added_to_a_plan_of_equal_pods_raises_no_weight() -> None:
     """Steps that differ by their weights alone are told apart by them."""
     world = waiting([step(5, "100%"), step(20, "100%"), step(100, "100%")])

@@ -62,15 +62,16 @@ def test_canary_ingress_is_the_one_of_the_walkthrough(world: World) -> None:
 
     route = world.canary_route
     assert route is not None
-    annotations = {
-        k: v for k, v in route["metadata"]["annotations"].items() if not k.startswith("sluice.dev/")
-    }
+    labels, annotations = (
+        {k: v for k, v in route["metadata"][field].items() if not k.startswith("sluice.dev/")}
+        for field in ("labels", "annotations")
+    )
     assert annotations == {
         "kubernetes.io/ingress.class": "nginx",
         "nginx.ingress.kubernetes.io/canary": "true",
         "nginx.ingress.kubernetes.io/canary-weight": "20",
     }
-    assert route["metadata"]["labels"] == {"team": "a"}
+    assert labels == {"team": "a"}
     backend = {"service": {"name": f"{APP}-canary", "port": {"number": 8080}}}
     path = {"path": "/", "pathType": "ImplementationSpecific", "backend": backend}
     assert route["spec"]["rules"] == [{"host": HOST, "http": {"paths": [path]}}]

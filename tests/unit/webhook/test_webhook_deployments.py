@@ -194,7 +194,7 @@ def test_forged_gate_is_left_out_and_named() -> None:
     assert "exported during a release" in json.loads(found)["response"]["warnings"][0]
 
 
-FORGED = '{"approval":"k4x9d/2","user":"ceo","at":"2026-11-23T06:22:44Z"}'
+FORGED = '{"approval":"k4x9d/2","user":"ceo","at":"2026-11-23T06:22:44.000Z"}'
 
 
 @pytest.mark.parametrize(
@@ -267,7 +267,7 @@ def test_approval_on_the_deployment_is_stamped() -> None:
     result = reviews.patched(new, answer(closed(), new, [governor(position=reviews.at_step(2))]))
 
     stamp = json.loads(result["metadata"]["annotations"][names.APPROVED_BY])
-    assert stamp == {"approval": "k4x9d/2", "user": "jane", "at": "2026-11-23T06:22:44Z"}
+    assert stamp == {"approval": "k4x9d/2", "user": "jane", "at": "2026-11-23T06:22:44.000Z"}
 
 
 def test_stamp_survives_a_replace_that_keeps_only_the_approval() -> None:

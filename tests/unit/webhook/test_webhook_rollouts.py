@@ -18,7 +18,7 @@ _DECODER = msgspec.json.Decoder(review.Review[rollouts.Object])
 APPROVERS = Policy(RECONCILER, ("release-managers",))
 CANARY = {"canaryRevision": "bcdfgbcdfg-k4x9d", "currentStepIndex": 1, "currentStepState": "StepPaused"}
 PROGRESSING = {"phase": "Progressing", "canaryStatus": CANARY}
-JANES = '{"approval":"k4x9d/1","user":"jane","at":"2026-11-23T06:22:44Z"}'
+JANES = '{"approval":"k4x9d/1","user":"jane","at":"2026-11-23T06:22:44.000Z"}'
 
 
 def beta(annotations: Json | None = None, status: Json | None = None, **canary: Any) -> Json:

@@ -14,10 +14,10 @@ from rollout.release.plan import Plan
 from rollout.revision import steps_counted, template_digest
 from rollout.snapshot import ReplicaSet, Snapshot
 from rollout.spec import RolloutSpec, Step
-from rollout.status import Phase, Reason, Release, Status, StepState, parse_time
+from rollout.status import Phase, Reason, Release, Status, StepState
 from rollout.wire import JsonObject
 from tests.unit.rollout.model.controllers import bare, selects, tag_of
-from tests.unit.rollout.model.store import owner_of
+from tests.unit.rollout.model.store import maker_of, owner_of
 from tests.unit.rollout.model.world import APP, World, template, weight_of
 
 CANARY = f"{APP}-canary"
@@ -76,10 +76,12 @@ def status_write_is_allowed(world: World, snapshot: Snapshot, made: Plan) -> Non
     finishes = after.reason is Reason.FINALISING and before.reason is not Reason.FINALISING
     if begins_anew or (finishes and _is_out(snapshot)):
         return
+    if _is_jump(old, new, len(spec.steps)):
+        return
     if old.plan_digest != new.plan_digest and steps_counted(old.plan_digest) not in {0, len(spec.steps)}:
         _stays_behind(snapshot, spec, new)
         return
-    if not 1 <= old.step <= len(spec.steps) or _is_jump(old, new, len(spec.steps)):
+    if not 1 <= old.step <= len(spec.steps):
         return
     if old.step == new.step and not finishes:
         return
@@ -117,10 +119,12 @@ def _is_jump(old: Release, new: Release, steps: int) -> bool:
 
 
 def _is_out(snapshot: Snapshot) -> bool:
-    """Tell whether somebody else let the version out: the Deployment itself runs it, and mostly it."""
-    workload = snapshot.workload
+    """Tell whether somebody else let the version out: the Deployment runs it, or has nothing else to run."""
+    workload, stable = snapshot.workload, snapshot.rollout.status.release.stable_hash
     assert workload is not None
     own = [each for each in snapshot.replica_sets if each.owner_uid == workload.target.uid]
+    if not workload.status_replicas and stable not in {each.hash for each in own}:
+        return True
     new = sum(each.replicas for each in own if each.digest == workload.digest)
     return new > 0 and new >= max(
         (each.replicas for each in own if each.digest != workload.digest), default=0
@@ -143,9 +147,9 @@ def _may_leave(world: World, snapshot: Snapshot, spec: RolloutSpec, old: Release
 def _is_approved(world: World, snapshot: Snapshot, wanted: str) -> bool:
     """Tell whether that approval was given, and since the release last went back."""
     given = (snapshot.rollout.approval, snapshot.workload.approval if snapshot.workload else None)
-    times = [parse_time(each.at) for each in given if each and each.approval == wanted]
-    back = world.went_back_at
-    return any(at is not None and (back is None or at >= back) for at in times)
+    return any(
+        each and each.approval == wanted and each.identity not in world.void_approvals for each in given
+    )
 
 
 def _was_reached(snapshot: Snapshot, spec: RolloutSpec, old: Release) -> None:
@@ -168,9 +172,10 @@ def note_status(world: World, snapshot: Snapshot, status: Status) -> None:
     """Remember what our own status promises: what is being let out may run, and when a release went back."""
     old, new, spec = snapshot.rollout.status.release, status.release, snapshot.rollout.spec
     if (old.id, old.digest) != (new.id, new.digest):
-        world.went_back_at = None
+        world.void_approvals = frozenset()
     elif isinstance(spec, RolloutSpec) and new.step <= old.step and new.next_step != old.next_step:
-        world.went_back_at = snapshot.now
+        given = (snapshot.rollout.approval, snapshot.workload.approval if snapshot.workload else None)
+        world.void_approvals = frozenset(each.identity for each in given if each)
     if status.reason is Reason.FINALISING and status.phase is Phase.PROGRESSING:
         world.released.add(status.release.digest)
 
@@ -202,7 +207,7 @@ def _route_write(
 ) -> None:
     expect(
         "only-canary-route",
-        holds=bool(owner_of(old or new or {})),
+        holds=bool(maker_of(old or new or {})),
         text=f"{action} writes the user's own Ingress",
     )
     before, after = weight_of(old), weight_of(new)

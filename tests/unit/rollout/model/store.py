@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from rollout import names
 from rollout.wire import JsonObject
 
 Key = tuple[str, str]
@@ -193,6 +194,11 @@ def owner_of(value: JsonObject) -> str:
     """Return the uid of the controlling owner, "" for none."""
     references = value["metadata"].get("ownerReferences") or ()
     return next((each["uid"] for each in references if each.get("controller")), "")
+
+
+def maker_of(value: JsonObject) -> str:
+    """Return the uid of the Rollout that made an object, also when its owner reference was taken away."""
+    return owner_of(value) or (value["metadata"].get("labels") or {}).get(names.MADE_BY, "")
 
 
 def owner_uids(value: JsonObject) -> Iterator[str]:

@@ -13,12 +13,11 @@ from typing import Any
 from rollout import names
 from rollout.actions import Event
 from rollout.revision import template_digest
-from rollout.status import format_time
 from rollout.traffic import nginx
 from rollout.wire import JsonObject
 from tests.unit.rollout.model import admission, controllers
 from tests.unit.rollout.model.controllers import tag_of
-from tests.unit.rollout.model.store import Key, Store, owner_of
+from tests.unit.rollout.model.store import Key, Store, maker_of, owner_of
 
 APP = "web"
 HOST = "web.example.com"
@@ -117,8 +116,8 @@ class World:
         self.lowered_at: datetime | None = None
         """When that weight last went down."""
         self.weight_before = 0
-        self.went_back_at: datetime | None = None
-        """When the present release last jumped back: what was approved before does not count any more."""
+        self.void_approvals: frozenset[str] = frozenset()
+        """Those that were there when the present release last jumped back: they do not count any more."""
         self.events: list[Event] = []
         """What was told to people, in order."""
         self.grace_seconds = 3
@@ -188,8 +187,8 @@ class World:
     def canary_route(self) -> JsonObject | None:
         """The canary Ingress, if the one of that name is ours."""
         found, rollout = self.store.get("Ingress", f"{APP}-canary"), self.rollout
-        owners = {rollout["metadata"]["uid"]} if rollout else {owner_of(found or NOTHING)} - {""}
-        return found if found and owner_of(found) in owners else None
+        owners = {rollout["metadata"]["uid"]} if rollout else {maker_of(found or NOTHING)} - {""}
+        return found if found and maker_of(found) in owners else None
 
     # --- writes ----------------------------------------------------------------------------------
 
@@ -249,7 +248,9 @@ class World:
         """Write the approval annotation: the webhook stamps it, and while it is away the write fails."""
         if self.webhook_away:
             return
-        stamp = {"approval": value, "user": "jane", "at": format_time(self.now)}
+        # Another clock than the reconciler's, and not a good one.
+        at = f"2025-06-01T00:00:00.{self.store.tick() % 1000:03}Z"
+        stamp = {"approval": value, "user": "jane", "at": at}
         annotations = {names.APPROVE: value, names.APPROVED_BY: json.dumps(stamp)}
         self.store.patch("Rollout", APP, {"metadata": {"annotations": annotations}})
 

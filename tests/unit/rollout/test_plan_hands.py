@@ -1,0 +1,91 @@
+"""Releases whose own objects people lay hands on, past everything that would stop them."""
+
+import pytest
+
+from tests.unit.rollout.model import controllers
+from tests.unit.rollout.model.controllers import tag_of
+from tests.unit.rollout.model.reconciling import reconcile, settle
+from tests.unit.rollout.model.world import APP, World, step, template
+from tests.unit.rollout.test_plan_interrupted import SMALL, edit, waiting
+
+OURS = ("Deployment", "Service", "Ingress")
+
+
+def orphaned(world: World) -> None:
+    """Delete the Rollout with ``--cascade=orphan``: the garbage collector takes our references away."""
+    world.store.delete("Rollout", APP)
+    for kind in OURS:
+        for each in world.store.of_kind(kind):
+            if each["metadata"]["name"] not in world.foreign:
+                merge = {"metadata": {"ownerReferences": None}}
+                world.store.patch(kind, each["metadata"]["name"], merge)
+
+
+@pytest.mark.parametrize("at", [1, 2])
+def test_rollout_deleted_without_its_objects_takes_them_along(at: int) -> None:
+    """`kubectl delete rollout --cascade=orphan`: the new version is let out, and nothing of ours stays."""
+    world = waiting([step(20, "20%"), step(60, "60%")], at=at)
+
+    orphaned(world)
+    settle(world)
+
+    assert world.rollout is None
+    assert world.leftovers() == []
+    assert world.ready_by_tag() == {"v2": 5}
+
+
+def test_canary_that_was_edited_by_hand_is_made_anew() -> None:
+    """`kubectl set image` on the canary Deployment: nobody approved that version, so nobody is sent to it."""
+    world = waiting([step(20, "40%"), step(60, "60%")])
+    canary = f"{APP}-{world.release_id}"
+
+    world.store.patch("Deployment", canary, {"spec": {"template": template("v9")}})
+    weights = {world.canary_weight()}
+    while controllers.run_one(world.store) or reconcile(world):
+        if "v9" in {each.tag for each in world.store.pods.values() if each.ready}:
+            weights.add(world.canary_weight())
+    settle(world)
+
+    found = world.store.get("Deployment", canary)
+    assert found
+    assert tag_of(found["spec"]["template"]) == "v2"
+    assert (world.release["currentStepIndex"], world.canary_weight()) == (1, 20)
+
+
+def test_edited_canary_is_never_let_out() -> None:
+    """Approved at the last step while the canary runs something else: what was approved is let out."""
+    world = waiting([step(20, "40%")])
+    world.store.patch("Deployment", f"{APP}-{world.release_id}", {"spec": {"template": template("v9")}})
+    world.approve_present_step()
+
+    settle(world)
+
+    assert world.ready_by_tag() == {"v2": 5}
+    assert world.leftovers() == []
+
+
+def test_release_whose_stable_revision_is_gone_says_that_the_new_one_is_out() -> None:
+    """With no history kept and scaled to zero, the old revision is deleted: that is no roll-back."""
+    world = waiting([step(20, "20%"), step(60, "60%")])
+    stable = world.release["stableRevision"]
+    world.scale(0)
+    settle(world)
+    world.store.delete("ReplicaSet", f"{APP}-{stable}")
+    settle(world)
+    world.scale(5)
+    settle(world)
+
+    conditions = {each["type"]: each["status"] for each in world.status["conditions"]}
+    assert world.ready_by_tag() == {"v2": 5}
+    assert conditions["Succeeded"] == "True"
+
+
+def test_jump_that_comes_with_another_number_of_steps_is_followed() -> None:
+    """The person says where to go on, in the same moment as with how many steps."""
+    world = waiting(SMALL, at=3)
+    edit(world, [step(5, "10%"), step(20, "20%"), step(60, "60%"), step(80, "80%")])
+    world.write_release({"nextStepIndex": 1})
+
+    settle(world)
+
+    assert (world.release["currentStepIndex"], world.canary_weight()) == (1, 5)
