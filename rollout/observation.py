@@ -14,7 +14,7 @@ from typing import Any
 from rollout import names
 from rollout.actions import Target
 from rollout.approval import Stamp, parse_stamp
-from rollout.parsing import parse
+from rollout.parsing import parse, parse_routings
 from rollout.revision import template_digest
 from rollout.route_kinds import RouteKind, RouteRef, Unseen
 from rollout.snapshot import (
@@ -94,6 +94,7 @@ def read_rollout(value: JsonObject) -> RolloutObject:
         approval=_approval(_annotations(metadata)),
         spec=parse(value),
         status=read_status(value.get("status")),
+        routings=parse_routings(value),
     )
 
 

@@ -71,6 +71,19 @@ def parse(rollout: JsonObject) -> RolloutSpec | tuple[Problem, ...]:
     return tuple(problems) or read
 
 
+def parse_routings(rollout: JsonObject) -> tuple[TrafficRoutingRef, ...]:
+    """Read where a Rollout routes that cannot be read as a whole: what it has begun still has to be ended."""
+    problems: list[Problem] = []
+    _, plan = _plan(Field("Spec", rollout.get("spec"), problems).child("strategy"))
+    found = []
+    for entry in plan.child("trafficRoutings").items():
+        known = len(problems)
+        routing = _routing(entry)
+        if len(problems) == known:
+            found.append(routing)
+    return tuple(found)
+
+
 def traffic_message(style: Style) -> str:
     """Say what a step's traffic must be."""
     return _TRAFFIC[style]

@@ -11,7 +11,7 @@ from rollout.actions import Target
 from rollout.approval import Stamp
 from rollout.problems import Problem
 from rollout.route_kinds import RouteKind, RouteRef, Unseen
-from rollout.spec import RolloutSpec
+from rollout.spec import RolloutSpec, TrafficRoutingRef
 from rollout.status import Status
 from rollout.wire import JsonObject
 
@@ -31,6 +31,8 @@ class RolloutObject:
     """The approval, as the webhook stamped it."""
     spec: RolloutSpec | tuple[Problem, ...]
     status: Status
+    routings: tuple[TrafficRoutingRef, ...] = ()
+    """As far as they can be read, also when the rest of the spec cannot."""
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,6 @@ from rollout.support import unsupported
 
 __all__ = ["Plan", "has_left", "leave", "plan"]
 
-# Stands for a spec that cannot be read while its Rollout is deleted: there is only clean-up to do.
 _NOTHING_ASKED = RolloutSpec(WorkloadRef("apps/v1", "Deployment", ""), Style.CANARY, (Step(Amount(1)),))
 
 
@@ -37,7 +36,7 @@ def leave(snapshot: Snapshot) -> Plan:
     rollout, workload = snapshot.rollout, snapshot.workload
     if rollout.deleting:
         return plan(snapshot)
-    spec = rollout.spec if not isinstance(rollout.spec, tuple) else _NOTHING_ASKED
+    spec = _legible(rollout)
     facts = Facts(snapshot, rollout, spec, workload) if workload and not workload.deleting else None
     outcome = closing.withdraw(facts) if facts else closing.clear(snapshot, spec.routings)
     if outcome is not DONE:
@@ -79,12 +78,19 @@ def _plan(snapshot: Snapshot) -> Plan:  # noqa: PLR0911 - a guard a line, each w
     return _behind_gate(facts) if facts.gated else _without_gate(facts)
 
 
+def _legible(rollout: RolloutObject) -> RolloutSpec:
+    """Give the spec or, of one that cannot be read, what is needed to end what it has begun."""
+    if not isinstance(rollout.spec, tuple):
+        return rollout.spec
+    return replace(_NOTHING_ASKED, routings=rollout.routings, disabled=rollout.disabled)
+
+
 def _readable(rollout: RolloutObject) -> RolloutSpec | str:
     """Give the spec, or say why nothing can be done by it. What is deleted or disabled is always let go."""
     spec = rollout.spec
     if isinstance(spec, tuple):
         if rollout.deleting or rollout.disabled:
-            return replace(_NOTHING_ASKED, disabled=rollout.disabled)
+            return _legible(rollout)
         return "; ".join(str(each) for each in spec)
     if rollout.deleting or spec.disabled:
         return spec
@@ -100,11 +106,25 @@ def _idle(snapshot: Snapshot, why: str) -> Plan:
     rollout, workload = snapshot.rollout, snapshot.workload
     phase = rollout.status.phase if rollout.status.phase is not Phase.NONE else Phase.INITIAL
     status = replace(rollout.status, phase=phase, message=why)
-    named = workload and workload.gate and workload.gate.rollout == rollout.target.name
-    if workload is None or not named or phase is Phase.PROGRESSING:
+    if workload is None:
         return Plan(status)
-    outcome = holding.open_gate(Facts(snapshot, rollout, _NOTHING_ASKED, workload))
+    facts = Facts(snapshot, rollout, _legible(rollout), workload)
+    if phase is Phase.PROGRESSING:
+        return _unguided(facts, status)
+    if workload.gate is None or workload.gate.rollout != rollout.target.name:
+        return Plan(status)
+    outcome = holding.open_gate(facts)
     return Plan(status, outcome.actions if outcome else ())
+
+
+def _unguided(facts: Facts, held: Status) -> Plan:
+    """End a release whose Rollout was broken if that was decided; until then, only protect requests."""
+    if held.reason is Reason.CANCELLING or (facts.returning and facts.counted):
+        return closing.take_back(facts)
+    if held.reason is Reason.FINALISING and facts.is_recorded:
+        return closing.let_out(facts)
+    outcome = advancing.silence_empty(facts)
+    return Plan(held, outcome.actions if outcome else (), look_again_at=outcome.until if outcome else None)
 
 
 def _behind_gate(facts: Facts) -> Plan:

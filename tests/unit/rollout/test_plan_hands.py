@@ -89,3 +89,60 @@ def test_jump_that_comes_with_another_number_of_steps_is_followed() -> None:
     settle(world)
 
     assert (world.release["currentStepIndex"], world.canary_weight()) == (1, 5)
+
+
+def broken_in_the_middle() -> World:
+    """Return a world whose release at 20 % lost its plan: written past the webhook, or by a newer version."""
+    world = waiting([step(20, "40%"), step(60, "60%")])
+    world.change_spec({"strategy": {"canary": {"failureThreshold": "nonsense"}}})
+    settle(world)
+    assert (world.gate_closed, world.canary_weight()) == (True, 20)
+    return world
+
+
+def test_broken_plan_sends_nothing_to_a_canary_that_is_away() -> None:
+    """Whatever a Rollout says, no request is sent where nobody answers."""
+    world = broken_in_the_middle()
+
+    world.broken_tags.add("v2")
+    for pod in [each.name for each in world.store.pods.values() if each.tag == "v2"]:
+        world.store.set_ready(pod, ready=False)
+    settle(world)
+
+    assert world.canary_weight() == 0
+
+
+def test_release_is_taken_back_though_its_plan_is_broken() -> None:
+    """The old template is applied again: that needs no plan."""
+    world = broken_in_the_middle()
+
+    world.apply_template("v1")
+    settle(world)
+
+    assert world.leftovers() == []
+    assert world.ready_by_tag() == {"v1": 5}
+
+
+def test_rollout_with_a_broken_plan_is_deleted_with_grace() -> None:
+    """The share goes to nothing before its route goes, as at any other end."""
+    world = broken_in_the_middle()
+
+    world.store.delete("Rollout", APP)
+    settle(world)
+
+    assert world.rollout is None
+    assert world.leftovers() == []
+
+
+def test_approved_release_is_let_out_though_its_plan_is_broken() -> None:
+    """What was approved to the last step needs no plan any more."""
+    world = waiting([step(20, "40%")])
+    world.approve_present_step()
+    reconcile(world, writes=2)
+    assert world.condition_reason == "Finalising"
+
+    world.change_spec({"strategy": {"canary": {"failureThreshold": "nonsense"}}})
+    settle(world)
+
+    assert world.leftovers() == []
+    assert world.ready_by_tag() == {"v2": 5}
