@@ -25,11 +25,12 @@ from typing import Self
 
 import aiohttp
 
-from sandbox import assets, commands, control_plane, data_plane, gateway, namespace
+from sandbox import assets, commands, control_plane, data_plane, flux, gateway, namespace
 from sandbox.api import Api, ApiError, client_tls
 from sandbox.commands import Completed
 from sandbox.control_plane import Options
 from sandbox.data_plane import DataPlane
+from sandbox.flux import Artifacts
 from sandbox.names import INGRESS_CLASS, LOGS_VARIABLE, RUN_DIRECTORY, JsonObject
 from sandbox.observation import Predicate, Record, recording, wait_for_event
 from sandbox.program import Program, Specification
@@ -54,6 +55,7 @@ class Cluster:
         self._stack = contextlib.AsyncExitStack()
         self._data_plane: DataPlane | None = None
         self._gateway: DataPlane | None = None
+        self._flux: Artifacts | None = None
 
     async def __aenter__(self) -> Self:
         if not namespace.inside():
@@ -104,6 +106,10 @@ class Cluster:
     async def helm(self, *arguments: str, stdin: str | None = None, check: bool = True) -> Completed:
         """Run helm as administrator."""
         return await commands.run(["helm", *arguments], self.environment, stdin=stdin, check=check)
+
+    async def helm3(self, *arguments: str) -> Completed:
+        """Run Helm 3 as administrator."""
+        return await commands.run([str(assets.client("helm3")), *arguments], self.environment)
 
     async def run(self, *command: str, stdin: str | None = None, check: bool = True) -> Completed:
         """Run any command with the administrator's environment."""
@@ -228,6 +234,29 @@ class Cluster:
             self._gateway = DataPlane(program, url)
         await self._gateway.ready()
         return self._gateway
+
+    async def flux(self) -> Artifacts:
+        """Return what Flux's kustomize-controller applies from; it runs from when it is first asked for."""
+        if self._flux is None:
+            controller = assets.client("kustomize_controller")
+            for each in flux.definitions():
+                await self._define(each)
+            served = await self._stack.enter_async_context(flux.artifacts(self.addresses.artifacts))
+            program = self._program(
+                flux.specification(controller, self.kubeconfig, self.addresses.flux_health)
+            )
+            self._stack.push_async_callback(program.kill)
+            await program.start()
+            self._flux = served
+        self.programs["kustomize-controller"].check()
+        return self._flux
+
+    async def _define(self, definition: JsonObject) -> None:
+        """Create a kind and wait until it is served."""
+        await self.create("customresourcedefinitions", None, definition)
+        name, names = definition["metadata"]["name"], definition["spec"]
+        await self.wait_for("customresourcedefinitions", None, name, gateway.is_established)
+        await self._listed(f"{names['group']}/{names['versions'][0]['name']}/{names['names']['plural']}")
 
     async def install_gateway_api(self) -> None:
         """Install the kinds of the Gateway API's standard channel and wait until they are served."""

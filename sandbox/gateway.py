@@ -61,5 +61,5 @@ def specification(traefik: Path, kubeconfig: Path, url: str) -> Specification:
 
 def is_established(definition: JsonObject) -> bool:
     """Whether a CRD's kind is served."""
-    conditions = definition.get("status", {}).get("conditions", ())
+    conditions = definition.get("status", {}).get("conditions") or ()
     return any((each["type"], each["status"]) == ("Established", "True") for each in conditions)

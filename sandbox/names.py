@@ -82,3 +82,13 @@ class Addresses:
     def gateway(self) -> str:
         """Where the Gateway answers."""
         return "http://127.0.0.1:8001" if self.ordinal == 0 else f"http://{self.host}:8001"
+
+    @property
+    def artifacts(self) -> str:
+        """Where GitOps controllers fetch what they are to apply."""
+        return f"http://{self.host}:8002"
+
+    @property
+    def flux_health(self) -> str:
+        """Where Flux's controller says whether it is well."""
+        return f"{self.host}:8003"

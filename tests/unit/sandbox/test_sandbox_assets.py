@@ -21,7 +21,8 @@ def test_given_directory_is_used(tmp_path: Path) -> None:
 
     found = assets.build({ASSETS_VARIABLE: str(tmp_path)})
 
-    assert found == assets.Assets(tmp_path / "controlplane", tmp_path / "helm", tmp_path / "gateway-api")
+    names = ("controlplane", "helm", "gateway-api", "helm3", "kustomize-controller")
+    assert found == assets.Assets(*(tmp_path / each for each in names))
 
 
 @pytest.mark.parametrize("variable", [ASSETS_VARIABLE, "XDG_CACHE_HOME"])
@@ -31,13 +32,22 @@ def test_missing_program_names_the_remedy(tmp_path: Path, variable: str) -> None
         assets.find({variable: str(tmp_path)})
 
 
+def test_missing_client_names_the_remedy(tmp_path: Path) -> None:
+    """What only some tests run is built when it is asked for."""
+    with pytest.raises(AssetError, match="scripts/bootstrap --clients"):
+        assets.client("helm3", {"XDG_CACHE_HOME": str(tmp_path)})
+
+
 def test_finished_build_is_not_repeated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A cache that has everything is used without a word and without Go."""
     places = assets.places({"XDG_CACHE_HOME": str(tmp_path)})
     for path in (places.controlplane, places.helm, places.gateway_api):
         _install(path)
 
-    found = assets.build({"XDG_CACHE_HOME": str(tmp_path)})
+    alone = assets.build({"XDG_CACHE_HOME": str(tmp_path)})
+    for path in (places.helm3, places.kustomize_controller):
+        _install(path)
+    with_clients = assets.build({"XDG_CACHE_HOME": str(tmp_path)}, clients=True)
 
-    assert found == places
+    assert [alone, with_clients] == [places, places]
     assert capsys.readouterr().out == ""
