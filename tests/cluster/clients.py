@@ -6,12 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from sandbox import manifests
 from sandbox.commands import CommandError
 from sandbox.names import JsonObject
 from tests.cluster.application import NAME, V1, V2, Application
+from tests.cluster.gitops import write_chart
 
 Act = Callable[["Client", Application], Awaitable[str]]
 """Does something and returns what the client printed."""
@@ -123,13 +122,7 @@ async def _helm(app: Application, *arguments: str) -> str:
 
 
 async def _helm_install(client: Client, app: Application) -> str:
-    templates = client.directory / "templates"
-    templates.mkdir()
-    chart = {"apiVersion": "v2", "name": "web", "version": "1.0.0"}
-    (client.directory / "Chart.yaml").write_text(json.dumps(chart))
-    (client.directory / "values.yaml").write_text(json.dumps({"image": V1}))
-    for each in client.objects(app, "{{ .Values.image }}"):
-        (templates / f"{each['kind']}.yaml").write_text(yaml.safe_dump(each))
+    write_chart(client.directory, client.objects(app, "{{ .Values.image }}"))
     return await _helm(app, "install", "web", str(client.directory))
 
 

@@ -1,90 +1,39 @@
-"""GitOps peace: clients that apply their unchanged manifests every second, during a whole release."""
+"""GitOps peace: kubectl, Helm 3 and 4, and Flux apply unchanged manifests every second of a whole release."""
 
-import asyncio
 import itertools
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sandbox import manifests
+from sandbox import flux
+from sandbox.data_plane import Traffic
 from sandbox.names import JsonObject
-from tests.cluster import inventory
-from tests.cluster.application import NAME, V1, V2, Application, is_labelled, phase
+from tests.cluster import gitops, inventory
+from tests.cluster.application import NAME, V1, V2, Application, phase
 from tests.cluster.evidence import watching
+from tests.cluster.gitops import CLIENTS
 from tests.cluster.plans import plan, step
 
-_PERIOD = 1.0
-"""Seconds between two applies: a client that re-syncs more often than any real one."""
+_RATE = 30.0
+"""Requests a second: enough to see a share that is wrong for the time of one apply."""
 
-CLIENTS: Mapping[str, tuple[str, ...]] = {
-    "three-way merge": ("apply",),
-    "server-side apply": ("apply", "--server-side", "--field-manager=gitops"),
-}
+_OWN = ("v1/secrets/sh.helm.release.v1.", flux.KUSTOMIZATIONS)
+"""What clients remember of themselves: Helm its releases, Flux when it was asked."""
 
-
-def desired(app: Application, image: str) -> JsonObject:
-    """Return everything that stands in the user's repository, as one list."""
-    rollout = plan(step(20, 1), step(60, 3))
-    items: list[Any] = [
-        manifests.service(),
-        manifests.ingress(host=app.host),
-        manifests.deployment(image=image),
-        rollout,
-    ]
-    return {"apiVersion": "v1", "kind": "List", "items": items}
+_ROUNDING = 3
+"""Requests more than a share is of all: the data plane begins a new round with each change."""
 
 
-class Repository:
-    """A client that applies what the repository says, for ever, and what it was told."""
-
-    def __init__(self, app: Application, command: tuple[str, ...]) -> None:
-        self.image = V1
-        self.applied: asyncio.Condition = asyncio.Condition()
-        self.count = 0
-        self.conflicts: list[str] = []
-        self._app = app
-        self._command = command
-
-    async def run(self) -> None:
-        """Apply, wait a second, and so on; ends by cancellation."""
-        while True:
-            found = await self._app.kubectl(*self._command, "-f", "-", stdin=desired(self._app, self.image))
-            if "conflict" in found.lower():
-                self.conflicts.append(found)
-            async with self.applied:
-                self.count += 1
-                self.applied.notify_all()
-            await asyncio.sleep(_PERIOD)
-
-    async def applies(self, times: int) -> None:
-        """Wait until it has applied so many times more."""
-        async with asyncio.timeout(60), self.applied:
-            wanted = self.count + times
-            await self.applied.wait_for(lambda: self.count >= wanted)
-
-
-@asynccontextmanager
-async def repository(app: Application, command: tuple[str, ...]) -> AsyncIterator[Repository]:
-    """Deploy by a client that goes on applying until the block ends."""
-    client = Repository(app, command)
-    task = asyncio.create_task(client.run())
-    try:
-        await client.applies(1)
-        await app.wait("rollouts", lambda found: phase(found) == "Healthy")
-        await app.wait("deployments", is_labelled)
-        yield client
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
-    if not task.cancelled() and (error := task.exception()):
-        raise error
-
-
-def changes(values: list[Any]) -> list[Any]:
+def changes(values: Iterable[Any]) -> list[Any]:
     """Leave out repetitions."""
     return [value for value, _ in itertools.groupby(values)]
+
+
+def named(objects: Iterable[JsonObject], name: str) -> list[JsonObject]:
+    """Return the objects of a name."""
+    return [each for each in objects if each["metadata"]["name"] == name]
 
 
 def selected(service: JsonObject) -> str:
@@ -98,60 +47,71 @@ def weight_on(ingress: JsonObject) -> int:
     return int(annotations.get("nginx.ingress.kubernetes.io/canary-weight", 0))
 
 
+def most(traffic: Traffic, percent: int) -> float:
+    """Return how many requests may have reached the canary when a share of them was approved."""
+    return traffic.sent * percent / 100 + _ROUNDING
+
+
 @pytest.mark.parametrize("client", CLIENTS)
 async def test_release_completes_under_a_client_that_applies_every_second(
-    app: Application, client: str
+    app: Application, client: str, tmp_path: Path
 ) -> None:
-    """Nothing flaps: one revision is held and let go once, the weight only rises, no conflict is met."""
-    async with repository(app, CLIENTS[client]) as gitops:
-        await gitops.applies(1)
+    """Nothing flaps, no conflict is met, no request is lost, none reaches the canary without approval."""
+    data_plane = await app.cluster.data_plane()
+    objects = gitops.application(app, plan(step(20, 1), step(60, 3)))
+    async with gitops.applying(app, CLIENTS[client](app, objects, tmp_path)) as repository:
+        await repository.applies(1)
+        await app.serves_requests()
         before = await inventory.take(app)
         async with (
             watching(app) as evidence,
             app.cluster.record("services", app.namespace) as services,
             app.cluster.record("ingresses", app.namespace) as ingresses,
         ):
-            gitops.image = V2
-            await app.wait(
-                "deployments", lambda found: "sluice.dev/release" in found["metadata"].get("annotations", {})
-            )
-            await app.waits(1, 2)
-            await gitops.applies(2)
-            await app.approve()
-            await app.waits(2, 2)
-            await gitops.applies(2)
-            held = evidence.updated_pods()
-            raised = [
-                weight_on(each) for each in ingresses.objects if each["metadata"]["name"] == f"{NAME}-canary"
-            ]
+            async with data_plane.load(app.host, _RATE) as first:
+                repository.image = V2
+                await gitops.released(app)
+                await app.waits(1, 2)
+                await repository.applies(2)
+            async with data_plane.load(app.host, _RATE) as second:
+                await app.approve()
+                await app.waits(2, 2)
+                await repository.applies(2)
+                held = evidence.updated_pods()
             await app.approve()
             await app.completes(steps=2)
             await app.serves(V2)
-            await gitops.applies(2)
+            await repository.applies(2)
 
-        assert held == []
-        assert changes(raised) == [0, 20, 60]
-        pins = [selected(each) for each in services.objects if each["metadata"]["name"] == NAME]
-        assert [bool(pin) for pin in changes(pins)] == [False, True, False]
-        assert gitops.conflicts == []
-        assert phase(await app.get("rollouts")) == "Healthy"
-        assert inventory.leftovers(before, await inventory.settled(app)) == []
+    assert held == []
+    assert changes(weight_on(each) for each in named(ingresses.objects, f"{NAME}-canary")) == [0, 20, 60, 0]
+    assert changes(bool(selected(each)) for each in named(services.objects, NAME)) == [False, True, False]
+    paused = [bool(each["spec"].get("paused")) for each in named(evidence.deployments.objects, NAME)]
+    assert changes(paused) == [False, True, False]
+    assert 0 < first.by_image[V2] <= most(first, 20)
+    assert second.by_image[V2] <= most(second, 60)
+    assert [first.lost, second.lost] == [0, 0]
+    assert repository.conflicts == []
+    assert phase(await app.get("rollouts")) == "Healthy"
+    left = inventory.leftovers(before, await inventory.settled(app))
+    assert [each for each in left if not each.startswith(_OWN)] == []
 
 
 @pytest.mark.parametrize("client", CLIENTS)
-async def test_roll_back_in_the_repository_takes_the_release_back(app: Application, client: str) -> None:
+async def test_roll_back_in_the_repository_takes_the_release_back(
+    app: Application, client: str, tmp_path: Path
+) -> None:
     """The old image committed again while the client goes on applying: everything is as it was."""
-    async with repository(app, CLIENTS[client]) as gitops:
-        await gitops.applies(1)
-        gitops.image = V2
-        await app.wait(
-            "deployments", lambda found: "sluice.dev/release" in found["metadata"].get("annotations", {})
-        )
+    objects = gitops.application(app, plan(step(20, 1), step(60, 3)))
+    async with gitops.applying(app, CLIENTS[client](app, objects, tmp_path)) as repository:
+        await repository.applies(1)
+        repository.image = V2
+        await gitops.released(app)
         await app.waits(1, 2)
 
-        gitops.image = V1
+        repository.image = V1
         await app.rolled_back()
-        await gitops.applies(2)
+        await repository.applies(2)
 
-        assert await app.pods(V2) == []
-        assert gitops.conflicts == []
+    assert await app.pods(V2) == []
+    assert repository.conflicts == []
