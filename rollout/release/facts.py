@@ -123,6 +123,12 @@ class Facts:
         return self.newest is not None and self.newest.replicas >= max([1, *rest])
 
     @property
+    def whole(self) -> bool:
+        """Tell whether the present template's own set is whole: the controller cuts all others then."""
+        newest, wanted = self.newest, self.workload.replicas
+        return newest is not None and 0 < wanted <= min(newest.replicas, newest.available)
+
+    @property
     def newest(self) -> ReplicaSet | None:
         """The revision of the workload's present template."""
         return max(self.same_template, key=lambda each: (each.replicas, each.hash), default=None)

@@ -157,8 +157,10 @@ def _unguarded(facts: Facts) -> Plan:
 def _held(facts: Facts) -> Plan:
     """Begin the release that waits behind the gate, or go on with it."""
     status = facts.rollout.status
-    # Handed over by somebody who did not go on to the end (an uninstall that was given up): it is out.
-    if facts.counted and facts.out and facts.newest and facts.newest.maker == facts.canary_name:
+    # It is out: handed over by somebody who did not go on to the end (an uninstall that was given up), or
+    # rolled out whole while somebody had resumed the Deployment: what it replaced cannot be brought back.
+    handed_over = facts.newest is not None and facts.newest.maker == facts.canary_name
+    if facts.counted and facts.out and (handed_over or facts.whole):
         return closing.accept(facts)
     if status.phase is not Phase.PROGRESSING or not facts.is_recorded or status.reason is Reason.CANCELLING:
         return advancing.start(facts)

@@ -146,3 +146,19 @@ def test_approved_release_is_let_out_though_its_plan_is_broken() -> None:
 
     assert world.leftovers() == []
     assert world.ready_by_tag() == {"v2": 5}
+
+
+@pytest.mark.parametrize("replicas", [1, 2, 5])
+@pytest.mark.parametrize("events", [3, 6, 12, 40])
+def test_gate_that_was_resumed_by_hand_comes_to_rest(replicas: int, events: int) -> None:
+    """`kubectl rollout resume` past the webhook: what is not out yet is held again, the rest stays out."""
+    world = waiting([step(20, "20%"), step(60, "60%")], replicas=replicas)
+    world.torn = True
+    world.store.patch("Deployment", APP, {"spec": {"paused": None}})
+    for _ in range(events):
+        controllers.run_one(world.store)
+
+    settle(world)
+
+    assert world.status["phase"] in {"Progressing", "Healthy"}
+    assert sum(world.ready_by_tag().values()) == replicas
