@@ -161,6 +161,14 @@ def class_by_script(classtype: str) -> str:
     )
 
 
+def forgotten(part: str) -> str:
+    """Tell a client of v1alpha1 what its write drops that it could not see."""
+    return (
+        f"spec.{part}: what only v1beta1 can say of it is dropped by this write through v1alpha1; "
+        f"to keep it, edit rollouts.v1beta1.{names.GROUP}"
+    )
+
+
 def problems(found: Sequence[Problem]) -> str:
     """Deny a Rollout: every problem at once, so that one more try is enough."""
     return "; ".join(str(each) for each in found)

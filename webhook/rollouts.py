@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Required, TypedDict
 
-from rollout import approval, names, warnings
+from rollout import approval, conversion, names, warnings
 from rollout.problems import Problem
 from rollout.validation import Neighbours, Rules, scripted_classes, validate_create, validate_update
 from rollout.validation_status import validate_status
@@ -71,7 +71,7 @@ def validate(
         said = (*_idle_approval(old, new), *_scripted(None, new))
         return _judged(validate_create(new, neighbours, rules), said)
     problems = validate_update(old, new, neighbours, rules)
-    return _judged(problems, (*_idle_approval(old, new), *_scripted(old, new)))
+    return _judged(problems, (*_idle_approval(old, new), *_scripted(old, new), *_forgotten(old, new)))
 
 
 def _validate_status(request: Request[Object], old: Object, new: Object, policy: Policy) -> Verdict:
@@ -135,6 +135,12 @@ def _scripted(old: Object | None, new: Object) -> Iterator[str]:
     for each in scripted_classes(new):
         if each not in before:
             yield warnings.class_by_script(each)
+
+
+def _forgotten(old: Object, new: Object) -> Iterator[str]:
+    """Warn of what a client drops because its version cannot show it."""
+    if new.get("apiVersion") == f"{names.GROUP}/v1alpha1":
+        yield from (warnings.forgotten(each) for each in conversion.forgotten(old, new))
 
 
 def _judged(problems: Sequence[Problem], said: Sequence[str]) -> Verdict:

@@ -1,5 +1,6 @@
 """Writes of Rollouts: approvals stamped and checked, plans checked, in both versions."""
 
+import copy
 import json
 from typing import Any
 
@@ -7,6 +8,7 @@ import msgspec
 import pytest
 
 from rollout import names
+from rollout.conversion import convert
 from rollout.validation import Neighbours, Rules
 from tests.unit.webhook import reviews
 from tests.unit.webhook.reviews import NOW, POLICY, RECONCILER
@@ -226,6 +228,21 @@ def test_deleted_rollout_keeps_what_its_end_relies_on() -> None:
 def _deleted(rollout: dict[str, Any]) -> dict[str, Any]:
     metadata = {**rollout["metadata"], "deletionTimestamp": "2026-11-23T06:22:44Z"}
     return {**rollout, "metadata": {**metadata, "finalizers": [names.ROLLOUT_FINALIZER]}}
+
+
+def test_client_of_v1alpha1_is_told_what_it_drops_unseen() -> None:
+    """A path match cannot be shown in v1alpha1; who rewrites its step there is told so."""
+    path = {"value": "/beta"}
+    old = convert(beta(steps=[{"replicas": 2, "matches": [{"path": path}], "pause": {}}]), "v1alpha1")
+    assert isinstance(old, dict)
+    kept, rewritten = copy.deepcopy(old), copy.deepcopy(old)
+    kept["spec"]["strategy"]["paused"] = True
+    rewritten["spec"]["strategy"]["canary"]["steps"] = [{"weight": 30, "replicas": 2, "pause": {}}]
+
+    told = validated(old, rewritten)["warnings"]
+
+    assert [each.partition(":")[0] for each in told] == ["spec.strategy.canary.steps[0]"]
+    assert "warnings" not in validated(old, kept)
 
 
 def test_second_pass_of_one_request_changes_nothing() -> None:
