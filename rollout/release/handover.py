@@ -19,7 +19,8 @@ def hand_over(facts: Facts) -> Outcome:
     """Give the canary's pods to the Deployment; done when it has them, or can only start its own."""
     if not facts.gated:  # the controller may be starting a ReplicaSet of its own already
         return DONE
-    return _given(facts, facts.canary) if facts.canary else _adopted(facts)
+    given = _given(facts, facts.canary) if facts.canary else _adopted(facts)
+    return given or _scaled(facts)
 
 
 def _given(facts: Facts, canary: Deployment) -> Outcome:
@@ -75,6 +76,24 @@ def _adopted(facts: Facts) -> Outcome:
     if not waiting:
         return DONE
     return Doing(messages.waits_for_adoption(facts.workload.target.name, waiting[0].target.name))
+
+
+def _scaled(facts: Facts) -> Outcome:
+    """Wait until the paused Deployment has cut its ReplicaSets to its limits, and their pods are gone.
+
+    With the gate open, its controller takes a pod that it has just scaled away for one that serves, as
+    long as the set's status counts it, and takes another one for it. It cuts nothing under Recreate.
+    """
+    workload, sets, newest = facts.workload, facts.serving, facts.newest
+    most = workload.replicas + workload.max_surge
+    done = (
+        workload.observed_generation >= workload.generation
+        and sum(each.replicas for each in sets) <= most
+        and all(max(each.present, each.available) <= each.replicas for each in sets)
+    )
+    if done or newest is None or workload.recreates:
+        return DONE
+    return Doing(messages.waits_for_adoption(workload.target.name, newest.target.name))
 
 
 def _impossible(facts: Facts, canary: Deployment, approved: ReplicaSet) -> bool:

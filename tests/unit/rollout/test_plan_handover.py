@@ -107,6 +107,26 @@ def test_available_pods_stay_within_the_limits_while_they_are_handed_over(promot
 
 
 @given(promotions)
+@example(Promotion(10, 5, 0, 1, scaled_to=5, scaled_after=3))
+def test_gate_is_opened_when_the_deployment_has_scaled_what_it_adopted(promotion: Promotion) -> None:
+    """The native update takes a pod that its controller is just taking away for one that serves."""
+    world = approved(promotion)
+    for number in range(_MOST_EVENTS):
+        if not reconcile(world, writes=1):
+            controllers.run_one(world.store)
+        if not (world.workload or {})["spec"].get("paused"):
+            break
+        if number == promotion.scaled_after and promotion.scaled_to is not None:
+            world.scale(promotion.scaled_to)
+
+    strategy, asked = (world.workload or {})["spec"]["strategy"], replicas_of(world)
+    sets = running(world)
+    assert not (world.workload or {})["spec"].get("paused")
+    assert sum(each["spec"]["replicas"] for each in sets) <= asked + controllers.limits(strategy, asked)[0]
+    assert all(each["status"]["availableReplicas"] <= each["spec"]["replicas"] for each in sets)
+
+
+@given(promotions)
 def test_approved_pods_survive_promotion(promotion: Promotion) -> None:
     """Every pod that was approved is there afterwards."""
     world = approved(replace(promotion, scaled_to=None))

@@ -148,7 +148,7 @@ def change_in_the_middle_of_a_roll() -> None:
     world.approve_present_step()
     for _ in range(400):
         counts = world.ready_by_tag()
-        if counts.get("v1", 0) <= 3 and counts.get("v2", 0) >= 2:
+        if counts.get("v1", 0) <= 3 and counts.get("v2", 0) >= 2 and not world.gate_closed:
             break
         if not reconcile(world):
             controllers.run_one(world.store)
