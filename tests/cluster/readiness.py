@@ -28,6 +28,12 @@ class Readiness:
         """Return how many pods of an image there were at once, ready or not."""
         return max(self._sizes(lambda pod: image_of_pod(pod) == image))
 
+    def counts(self) -> Iterator[tuple[int, int]]:
+        """Return how many pods were ready after each event, by the event's resourceVersion."""
+        versions = [int(each["metadata"]["resourceVersion"]) for each in self.pods.objects]
+        sizes = list(self._sizes(is_ready))
+        return zip(versions[-len(sizes) :], sizes, strict=True)
+
     def _sizes(self, belongs: Belongs) -> Iterator[int]:
         members: set[str] = set()
         for number, event in enumerate(self.pods.events, start=1):
