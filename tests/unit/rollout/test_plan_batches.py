@@ -10,7 +10,8 @@ from rollout.release.batches import assigned
 from rollout.snapshot import Pod
 from tests.unit.rollout.model.drills import governed, paused_at
 from tests.unit.rollout.model.reconciling import look, settle
-from tests.unit.rollout.model.world import APP, World
+from tests.unit.rollout.model.routing import APP
+from tests.unit.rollout.model.world import World
 
 RELEASE = "r1"
 

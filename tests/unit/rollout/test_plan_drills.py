@@ -7,7 +7,7 @@ import pytest
 
 from rollout import manifests
 from rollout.actions import Create
-from rollout.release import advancing, closing, cursor, facts, holding, pods, routes, services
+from rollout.release import advancing, closing, cursor, facts, handover, holding, pods, routes, services
 from rollout.release import plan as planning
 from rollout.release.outcome import DONE, Doing
 from rollout.release.routes import ingress
@@ -61,6 +61,10 @@ def _canary_gone_first(given: Any, *, wait: bool) -> Any:
     return tuple(reversed(_letting_out(given, wait=wait)))
 
 
+def _given_unseen(given: Any, canary: Any) -> Any:
+    return DONE if canary.deleting else _given(given, canary)
+
+
 def _unguarded(patch: pytest.MonkeyPatch) -> None:
     for module in (holding, planning, pods, ingress, services):
         patch.setattr(module, "guarded", lambda _, change: change)
@@ -68,6 +72,7 @@ def _unguarded(patch: pytest.MonkeyPatch) -> None:
 
 _remove, _canary_deployment = pods.remove, manifests.canary_deployment
 _taking_back = closing._taking_back  # noqa: SLF001 - likewise
+_given = handover._given  # noqa: SLF001 - likewise
 _letting_out = closing._letting_out  # noqa: SLF001 - likewise
 
 RULES: dict[str, tuple[Change, Callable[[], None]]] = {
@@ -141,6 +146,39 @@ RULES: dict[str, tuple[Change, Callable[[], None]]] = {
     "the native rolling update is waited for": (
         without(holding, "rolled_out"),
         drills.third_template_while_promoting,
+    ),
+    "approved pods are handed over": (without(handover, "hand_over"), drills.approved_pods_survive),
+    "what is left behind is seen to be let go": (
+        without(handover, "_given", _given_unseen),
+        drills.adopted_slowly,
+    ),
+    "what scaling is reckoned from is written first": (
+        without(handover, "_reckoned"),
+        drills.approved_pods_survive,
+    ),
+    "an old ReplicaSet of the same template is forgotten": (
+        without(handover, "forget_empty"),
+        drills.a_version_that_ran_before,
+    ),
+    "it is forgotten while a release is blocked": (
+        without(handover, "forget_empty"),
+        drills.blocked_and_scaled_to_nothing,
+    ),
+    "no more pods are handed over than fit": (
+        without(handover, "_size", lambda _facts, canary, _approved: canary.replicas),
+        drills.more_pods_than_fit,
+    ),
+    "pods of another template are not handed over": (
+        without(handover, "_impossible", lambda *_: False),
+        drills.patched_pods_are_not_handed_over,
+    ),
+    "what nobody will adopt is cleared away": (
+        without(handover, "clear"),
+        drills.workload_deleted_before_adoption,
+    ),
+    "an edited plan takes a release nowhere": (
+        without(advancing, "_is_reached", lambda *_: True),
+        drills.plan_shortened,
     ),
     "a canary shrinks": (without(pods, "shrink"), drills.jumps_back),
 }

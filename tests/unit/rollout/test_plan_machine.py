@@ -3,7 +3,8 @@
 Each run starts with a healthy, governed Deployment, lets hypothesis choose events, controller
 steps and reconciler passes (whole, crashed half way, from stale views, two at a time), checks
 the rules of ``model.invariants`` at every write, and at its end takes one of the ways out: the
-release must complete, roll back, or leave nothing behind.
+release must complete, roll back, or leave nothing behind. One machine routes by Ingresses, another
+by objects of the users' own that are changed for a release.
 """
 
 import sys
@@ -22,44 +23,82 @@ from tests.unit.rollout.model.reconciling import (
     settle_without_waiting,
     stale_view,
 )
-from tests.unit.rollout.model.world import APP, World, rollout, step
+from tests.unit.rollout.model.routing import (
+    APP,
+    BY_HTTP_ROUTE,
+    BY_INGRESS,
+    BY_SPLIT,
+    INGRESS_AND_SPLIT,
+    ONE_BY_TWO,
+    SHARED,
+    TWO_INGRESSES,
+    TWO_SERVICES,
+    UNROUTED,
+    Setting,
+)
+from tests.unit.rollout.model.world import World, rollout, step
 
 TAGS = ("v1", "v2", "v3", "v4")
 ENDINGS = ("complete", "roll back", "disable", "delete", "delete the workload")
 MOST_APPROVALS = 12  # three steps, each perhaps begun anew once or twice by what happened before
 
+WATCHED = ("Rollout", "Deployment", "ReplicaSet", "Service", "EndpointSlice", "Ingress", "HTTPRoute", "Split")
 steps_of_a_plan = st.lists(
     st.builds(
         step,
         st.sampled_from([None, 5, 20, 50, 100]),
         st.sampled_from([1, 3, "20%", "50%", "100%"]),
         st.sampled_from([None, None, 0, 7]),
+        st.sampled_from([(), (), ("x-user",), ("canary-by-cookie",), ("x-user", "canary-by-cookie")]),
     ),
     min_size=1,
-    max_size=3,
+    max_size=4,
+)
+extras = st.fixed_dictionaries(
+    {},
+    optional={
+        "failureThreshold": st.sampled_from([1, "50%"]),
+        "patchPodTemplateMetadata": st.sampled_from(
+            [{"labels": {"track": "canary"}}, {"annotations": {"track": "canary"}}]
+        ),
+    },
+)
+limits = st.sampled_from(
+    [
+        None,
+        None,
+        {"maxSurge": 1, "maxUnavailable": 0},
+        {"maxSurge": 0, "maxUnavailable": 1},
+        {"maxSurge": "100%"},
+    ]
 )
 
 
 class ReleaseMachine(RuleBasedStateMachine):
     """One Rollout, its world, and everybody who acts on it."""
 
+    settings_of_routes: tuple[Setting, ...] = (BY_INGRESS,)
     world: World
     passes: list[Pass]
     ending: str
 
     @initialize(
+        setting=st.runner().flatmap(lambda self: st.sampled_from(self.settings_of_routes)),
         steps=steps_of_a_plan,
         size=st.sampled_from([(1, 3), (2, 0), (5, 3), (5, 0), (20, 3)]),
-        routed=st.sampled_from([True, True, True, False]),
+        limits=limits,
+        more=extras,
         ending=st.sampled_from(ENDINGS),
         way=st.tuples(st.integers(0, 14), st.integers(0, 3), st.integers(0, 12)),
     )
     def begin(
         self,
         *,
+        setting: Setting,
         steps: list[dict[str, Any]],
         size: tuple[int, int],
-        routed: bool,
+        limits: dict[str, Any] | None,
+        more: dict[str, Any],
         ending: str,
         way: tuple[int, int, int],
     ) -> None:
@@ -69,9 +108,9 @@ class ReleaseMachine(RuleBasedStateMachine):
         """
         replicas, grace = size
         first, approvals, second = way
-        self.world = World(replicas=replicas)
-        self.world.grace_seconds = grace
-        self.world.store.create(rollout(steps, grace=grace, routed=routed))
+        self.world = World(replicas=replicas, setting=setting, limits=limits)
+        self.world.grace_seconds, self.world.more = grace, more
+        self.world.store.create(rollout(steps, grace=grace, setting=setting, **more))
         self.passes, self.ending = [], ending
         settle(self.world)
         if first:
@@ -161,7 +200,14 @@ class ReleaseMachine(RuleBasedStateMachine):
         self.world.change_spec(change)
         self.happened()
 
-    @rule(what=st.sampled_from(["Rollout", "Deployment", "Service", "Ingress"]))
+    @precondition(has_rollout)
+    @rule(name=st.sampled_from(["elsewhere", APP, APP]))
+    def repoint(self, name: str) -> None:
+        """Let the Rollout refer to another Deployment, or to this one again."""
+        self.world.repoint(name)
+        self.happened()
+
+    @rule(what=st.sampled_from(["Rollout", "Deployment", "Service", "Route"]))
     def delete_or_create(self, what: str) -> None:
         """Delete one of the user's own objects, or create it anew."""
         self.world.delete_or_create(what)
@@ -169,10 +215,33 @@ class ReleaseMachine(RuleBasedStateMachine):
 
     # --- other hands -----------------------------------------------------------------------------
 
-    @rule(weight=st.sampled_from(["0", "90", "nonsense", None]))
-    def meddle_with_canary_route(self, weight: str | None) -> None:
-        """Edit or delete the canary Ingress by hand."""
-        self.world.meddle_with_canary_route(weight)
+    @rule(weight=st.sampled_from(["0", "90", "nonsense", None]), which=st.integers(0, 1))
+    def meddle_with_canary_route(self, weight: str | None, which: int) -> None:
+        """Edit what carries the canary's share by hand, or delete it."""
+        self.world.meddle_with_canary_route(weight, which)
+        self.happened()
+
+    @rule(
+        what=st.sampled_from(
+            [
+                "delete the canary",
+                "scale the canary",
+                "delete the canary Service",
+                "widen the canary Service",
+                "unpin",
+            ]
+        ),
+        amount=st.sampled_from([0, 1, 2, 5]),
+    )
+    def meddle_with_canary(self, what: str, amount: int) -> None:
+        """Delete or change by hand what is ours, or what we hold."""
+        self.world.meddle_with_canary(what, amount)
+        self.happened()
+
+    @rule(variant=st.integers(0, 2))
+    def apply_route(self, variant: int) -> None:
+        """Apply the manifest of a route of the users' own that is changed for a release."""
+        self.world.apply_route(variant)
         self.happened()
 
     @rule(value=st.sampled_from(["1m", "2m", None]))
@@ -221,6 +290,16 @@ class ReleaseMachine(RuleBasedStateMachine):
             self.world.store.set_ready(pods[choice % len(pods)], ready=False)
         self.happened()
 
+    @rule(choice=st.integers(0, 40), sticks=st.booleans())
+    def stick_pod(self, choice: int, *, sticks: bool) -> None:
+        """Make one pod fail for good, or mend all."""
+        pods = list(self.world.store.pods)
+        if not sticks:
+            self.world.store.mend_pods()
+        elif pods:
+            self.world.store.stick(pods[choice % len(pods)])
+        self.happened()
+
     @rule(seconds=st.sampled_from([1, 3, 10]))
     def wait(self, seconds: int) -> None:
         """Let time pass."""
@@ -241,7 +320,18 @@ class ReleaseMachine(RuleBasedStateMachine):
 
     @rule(
         ages=st.dictionaries(
-            st.sampled_from(["Rollout", "Deployment", "ReplicaSet", "Service", "Ingress", "EndpointSlice"]),
+            st.sampled_from(
+                [
+                    "Rollout",
+                    "Deployment",
+                    "ReplicaSet",
+                    "Service",
+                    "EndpointSlice",
+                    "Ingress",
+                    "HTTPRoute",
+                    "Split",
+                ]
+            ),
             st.integers(1, 11),
         )
     )
@@ -355,4 +445,17 @@ class Ending:
             )
 
 
-TestReleaseMachine = ReleaseMachine.TestCase
+class IngressMachine(ReleaseMachine):
+    """By one Ingress, several, or none."""
+
+    settings_of_routes = (BY_INGRESS, BY_INGRESS, UNROUTED, TWO_SERVICES, TWO_INGRESSES, ONE_BY_TWO)
+
+
+class OwnRouteMachine(ReleaseMachine):
+    """By an HTTPRoute, or by an object that a script changes, with or without a canary Service."""
+
+    settings_of_routes = (BY_HTTP_ROUTE, BY_HTTP_ROUTE, BY_SPLIT, SHARED, INGRESS_AND_SPLIT)
+
+
+TestIngressMachine = IngressMachine.TestCase
+TestOwnRouteMachine = OwnRouteMachine.TestCase

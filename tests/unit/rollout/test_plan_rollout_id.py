@@ -5,7 +5,8 @@ import pytest
 from rollout import messages, names
 from tests.unit.rollout.model.drills import governed, paused_at
 from tests.unit.rollout.model.reconciling import reconcile, settle
-from tests.unit.rollout.model.world import APP, World
+from tests.unit.rollout.model.routing import APP
+from tests.unit.rollout.model.world import World
 
 FIELDS = ("labels", "annotations")
 

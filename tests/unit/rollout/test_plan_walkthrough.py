@@ -6,7 +6,8 @@ from rollout import messages
 from tests.unit.rollout.model import controllers
 from tests.unit.rollout.model.drills import paused_at
 from tests.unit.rollout.model.reconciling import look, reconcile, settle, settle_without_waiting
-from tests.unit.rollout.model.world import APP, HOST, World, rollout, step
+from tests.unit.rollout.model.routing import APP, HOST
+from tests.unit.rollout.model.world import World, rollout, step
 
 MOST_WRITES = 20  # the budget of one release
 

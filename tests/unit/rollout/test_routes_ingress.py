@@ -8,7 +8,8 @@ from rollout import messages, names
 from rollout.observation import observe
 from rollout.release.plan import plan
 from tests.unit.rollout.model.reconciling import look, settle
-from tests.unit.rollout.model.world import APP, HOST, World, deployment, ingress, rollout, service, step
+from tests.unit.rollout.model.routing import APP, HOST, Routing, Setting, ingress, service
+from tests.unit.rollout.model.world import World, deployment, rollout, step
 
 API = "api"  # a second Service, of the same pods
 CANARY = f"{APP}-canary"
@@ -32,6 +33,9 @@ def routing(backend: str, name: str, **more: Any) -> dict[str, Any]:
 def world_of(*routings: dict[str, Any], **ingresses: dict[str, Any]) -> World:
     """Return a world at rest with these trafficRoutings, a second Service, and Ingresses beside the usual."""
     world = World()
+    world.setting = Setting(
+        tuple(Routing(each["service"], (("Ingress", each["ingress"]["name"]),)) for each in routings)
+    )
     world.foreign |= {API, *ingresses}
     world.grace_seconds = 0
     world.store.create({**service(), "metadata": {"name": API}})

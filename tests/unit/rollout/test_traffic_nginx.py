@@ -19,7 +19,7 @@ from rollout.spec import (
 from rollout.traffic import nginx
 from rollout.traffic.ingress_classes import CLASSES, limits
 from rollout.traffic.routing import ALL_STABLE, Routing
-from tests.unit.rollout.model.world import HOST, ingress
+from tests.unit.rollout.model.routing import HOST, ingress
 
 NGINX, ALB = "nginx.ingress.kubernetes.io/", "alb.ingress.kubernetes.io/"
 MSE = "mse.ingress.kubernetes.io/"

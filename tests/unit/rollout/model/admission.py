@@ -5,12 +5,16 @@ the code whose surroundings it plays.
 """
 
 import json
+from dataclasses import replace
 
 from rollout import names
 from rollout.revision import release_id, template_digest
+from rollout.traffic.gateway import marks, route
+from rollout.traffic.gateway.backends import Backends, Rules
+from rollout.traffic.gateway.marks import Marks
 from rollout.wire import JsonObject
 from tests.unit.rollout.model.controllers import bare
-from tests.unit.rollout.model.store import merge_patch
+from tests.unit.rollout.model.store import NAMESPACE, merge_patch
 
 
 def admit_deployment(old: JsonObject, new: JsonObject, rollout: JsonObject | None) -> JsonObject:
@@ -44,6 +48,35 @@ def admit_service(new: JsonObject) -> JsonObject:
     """Set the selector that the pin annotation asks for; take it away with the annotation."""
     pin = (new["metadata"].get("annotations") or {}).get(names.PIN)
     return _merged(new, {"spec": {"selector": {names.POD_TEMPLATE_HASH: pin}}})
+
+
+def admit_http_route(old: JsonObject, new: JsonObject, *, reconciler: bool) -> JsonObject:
+    """Let rules follow marks, and keep both where others write."""
+    before, after = (each["metadata"].get("annotations") or {} for each in (old, new))
+    if reconciler:
+        moved = any(before.get(key) != after.get(key) for key in (names.ROUTING, names.ORIGINAL))
+        found = marks.read(new) if moved else None
+        return _ruled(new, route.rendered(found, _between(found), found.routing)) if found else new
+    if names.ORIGINAL not in before:
+        return new
+    kept = {key: before.get(key) for key in marks.KEYS}
+    held = _merged(new, {"metadata": {"annotations": kept}})
+    found = marks.read(old)
+    if found is None or old["spec"]["rules"] == new["spec"]["rules"]:
+        return held
+    followed = route.followed(found, _between(found), old["spec"]["rules"], new["spec"]["rules"])
+    if followed is None:
+        return held
+    said = replace(found, original=list(followed[1])).annotations()
+    return _ruled(_merged(held, {"metadata": {"annotations": said}}), followed[0])
+
+
+def _between(found: Marks) -> Backends:
+    return route.backends(NAMESPACE, found.services)
+
+
+def _ruled(value: JsonObject, rules: Rules) -> JsonObject:
+    return {**value, "spec": {**value["spec"], "rules": list(rules)}} if rules else value
 
 
 def _release(old: JsonObject, new: JsonObject, rollout: JsonObject) -> str:

@@ -311,7 +311,7 @@ def start_pods(store: Store, broken_tags: Iterable[str]) -> bool:
     """Make every pod ready whose image works, and every other one not ready."""
     broken, changed = set(broken_tags), False
     for each in list(store.pods.values()):
-        if each.ready != (each.tag not in broken):
+        if each.ready != (each.tag not in broken and not each.stuck):
             store.set_ready(each.name, ready=not each.ready)
             changed = True
     return changed
@@ -375,6 +375,7 @@ def one_event(store: Store, broken_tags: Iterable[str], choice: int) -> None:
     events: list[Callable[[], bool]] = [
         lambda: start_pods(store, broken_tags),
         lambda: collect_garbage(store),
+        lambda: accept_route(store),
     ]
     events += [partial(sync_endpoints, store, name) for name in sorted(_service_names(store))]
     for kind, name in store.objects:
@@ -395,6 +396,7 @@ def run_controllers(
         "pods": lambda: start_pods(store, broken_tags),
         "endpoints": lambda: any(sync_endpoints(store, name) for name in _service_names(store)),
         "garbage": lambda: collect_garbage(store),
+        "gateway": lambda: accept_route(store),
     }
     running = [each for name, each in controllers.items() if name not in held_up]
     for count in range(limit):
@@ -409,14 +411,27 @@ def run_one(store: Store) -> bool:
         any(sync_replica_set(store, name) for name in _names(store, "ReplicaSet"))
         or any(sync_endpoints(store, name) for name in _service_names(store))
         or collect_garbage(store)
+        or accept_route(store)
         or any(sync_deployment(store, name) for name in _names(store, "Deployment"))
         or _start_one(store)
     )
 
 
+def accept_route(store: Store) -> bool:
+    """Let the Gateway accept an HTTPRoute as it is now."""
+    for found in store.of_kind("HTTPRoute"):
+        generation, (parent,) = found["metadata"]["generation"], found["spec"]["parentRefs"]
+        accepted = {"type": "Accepted", "status": "True", "observedGeneration": generation}
+        status = {"parents": [{"parentRef": parent, "conditions": [accepted]}]}
+        if found.get("status") != status:
+            store.write_status("HTTPRoute", found["metadata"]["name"], status)
+            return True
+    return False
+
+
 def _start_one(store: Store) -> bool:
     for each in store.pods.values():
-        if not each.ready:
+        if not each.ready and not each.stuck:
             store.set_ready(each.name, ready=True)
             return True
     return False

@@ -4,9 +4,12 @@ On the engine as it is, each runs through; without the rule it is made for, an i
 model fails. So the drills are tests of the engine, and together the proof that the model watches.
 """
 
+from rollout.wire import JsonObject
 from tests.unit.rollout.model import controllers, invariants
 from tests.unit.rollout.model.reconciling import Pass, look, reconcile, settle, stale_view
-from tests.unit.rollout.model.world import APP, World, rollout, step
+from tests.unit.rollout.model.routing import APP
+from tests.unit.rollout.model.store import owner_of
+from tests.unit.rollout.model.world import World, rollout, step
 
 TWO_STEPS = [step(20, "40%"), step(50, "60%")]
 
@@ -272,6 +275,147 @@ def view_without_replica_sets() -> None:
         invariants.expect("gate-held", holds=world.gate_closed, text=f"opened blindly: {world.status}")
 
 
+def blocked_and_scaled_to_nothing() -> None:
+    """Scale to zero and up while a version that ran before waits for a Service: it stays asleep."""
+    world = paused_at(2, grace=0)
+    world.approve_present_step()
+    settle(world)
+    world.delete_or_create("Service")
+    world.apply_template("v1")
+    settle(world)
+    for replicas in (0, 5):
+        world.scale(replicas)
+        world.run_controllers()
+    asleep = "v1" not in world.ready_by_tag()
+    invariants.expect("no-unapproved-pods", holds=asleep, text=f"{world.ready_by_tag()} are ready")
+
+
+def plan_shortened() -> None:
+    """Take a step out of the plan while the first one waits: the release stays where it asks for no more."""
+    world = governed(grace=0)
+    world.change_spec({"strategy": {"canary": {"steps": [*TWO_STEPS, step(90, "80%")]}}})
+    settle(world)
+    world.apply_template("v2")
+    settle(world)
+    world.change_spec({"strategy": {"canary": {"steps": [step(20, "40%"), step(90, "80%")]}}})
+    settle(world)
+    invariants.expect("stays-behind", holds=world.canary_weight() == 20, text=f"{world.canary_weight()} %")
+
+
+# --- promotion by hand-over --------------------------------------------------------------------------
+
+
+def approved_pods_survive() -> None:
+    """Promote: the canary's pods are the Deployment's own after it, not started again."""
+    _survives(paused_at(2, grace=0), "v2")
+
+
+def adopted_slowly() -> None:
+    """Promote while the garbage collector is slow: the gate stays closed until the pods are handed over."""
+    world = paused_at(2, grace=0)
+    approved = _pods_of_version(world, "v2")
+    world.approve_present_step()
+    for _ in range(30):
+        world.held_up = frozenset({"garbage"})
+        world.run_controllers()
+        reconcile(world)
+    world.held_up = frozenset()
+    _still_there(world, approved, "v2")
+
+
+def a_version_that_ran_before() -> None:
+    """v1 is released again: its own old ReplicaSet must not be the one that the controller fills."""
+    world = paused_at(2, grace=0)
+    world.approve_present_step()
+    settle(world)
+    world.apply_template("v1")
+    settle(world)
+    world.approve_present_step()
+    settle(world)
+    _survives(world, "v1")
+
+
+def more_pods_than_fit() -> None:
+    """Half of the canary's pods are not ready, and the Deployment has no room beside its own."""
+    limits = {"maxSurge": 0, "maxUnavailable": 1}
+    world = World(replicas=10, limits=limits)
+    world.grace_seconds = 0
+    whole = rollout([step(20, "100%")], grace=0, failureThreshold="50%")
+    whole["spec"]["strategy"]["canary"]["steps"][0]["replicas"] = 10
+    world.store.create(whole)
+    settle(world)
+    world.apply_template("v2")
+    world.held_up = frozenset({"pods"})
+    settle(world)
+    for number, name in enumerate(sorted(_pods_of_version(world, "v2"))):
+        if number < 5:  # half of them
+            world.store.set_ready(name, ready=True)
+        else:
+            world.store.stick(name)
+    settle(world)
+    world.approve_present_step()
+    for _ in range(40):
+        reconcile(world, writes=1)
+        world.run_controllers()
+        ready = sum(world.ready_by_tag().values())
+        invariants.expect("limits", holds=ready >= 9, text=f"{ready} of 10 pods are ready")
+    world.held_up = frozenset()
+    world.store.mend_pods()
+    ends_healthy(world, succeeded=True)
+
+
+def patched_pods_are_not_handed_over() -> None:
+    """With labels of their own the canary's pods are not of the Deployment's template: it starts its own."""
+    world = World()
+    world.grace_seconds = 0
+    patch = {"labels": {"track": "canary"}}
+    world.store.create(rollout(TWO_STEPS, grace=0, patchPodTemplateMetadata=patch))
+    settle(world)
+    world.apply_template("v2")
+    for _ in range(2):
+        settle(world)
+        world.approve_present_step()
+    ends_healthy(world, succeeded=True)
+    tracked = [each.name for each in world.store.pods.values() if ("track", "canary") in each.labels]
+    invariants.expect("nothing-left", holds=not tracked, text=f"{tracked}")
+
+
+def workload_deleted_before_adoption() -> None:
+    """Delete the Deployment before it has adopted what was left behind for it."""
+    world = paused_at(2, grace=0)
+    world.approve_present_step()
+    world.held_up = frozenset({"deployments"})
+    for _ in range(30):
+        if not any(owner_of(each) for each in world.store.of_kind("ReplicaSet") if _is_of(each, "v2")):
+            break
+        reconcile(world, writes=1)
+        world.run_controllers()
+    world.store.delete("Deployment", APP)
+    settle(world)
+    invariants.expect("nothing-left", holds=not world.leftovers(), text=f"{world.leftovers()}")
+
+
+def _survives(world: World, tag: str) -> None:
+    approved = _pods_of_version(world, tag)
+    world.approve_present_step()
+    _still_there(world, approved, tag)
+
+
+def _still_there(world: World, approved: set[str], tag: str) -> None:
+    ends_healthy(world, succeeded=True)
+    lost = approved - _pods_of_version(world, tag)
+    text = f"{lost} of {approved} were started again"
+    invariants.expect("survive", holds=bool(approved) and not lost, text=text)
+
+
+def _pods_of_version(world: World, tag: str) -> set[str]:
+    return {each.name for each in world.store.pods.values() if each.tag == tag}
+
+
+def _is_of(revision: JsonObject, tag: str) -> bool:
+    return controllers.tag_of(revision["spec"]["template"]) == tag
+
+
 def disabled_after_third_template() -> None:
     """Disabled between a third template and the removal of the second one's canary."""
     world = paused_at(1)
@@ -368,6 +512,14 @@ DRILLS = (
     view_of_a_finished_release,
     old_view_of_replica_sets,
     view_without_replica_sets,
+    blocked_and_scaled_to_nothing,
+    plan_shortened,
+    approved_pods_survive,
+    adopted_slowly,
+    a_version_that_ran_before,
+    more_pods_than_fit,
+    patched_pods_are_not_handed_over,
+    workload_deleted_before_adoption,
     disabled_after_third_template,
     scaled_to_nothing_and_back,
     workload_deleted,

@@ -14,13 +14,12 @@ from rollout.release.plan import Plan
 from rollout.revision import steps_counted, template_digest
 from rollout.snapshot import ReplicaSet, Snapshot
 from rollout.spec import RolloutSpec, Step
-from rollout.status import Phase, Reason, Release, Status, StepState
+from rollout.status import Phase, Reason, Release, Status, StepState, read_status
 from rollout.wire import JsonObject
 from tests.unit.rollout.model.controllers import bare, selects, tag_of
-from tests.unit.rollout.model.store import maker_of, owner_of
-from tests.unit.rollout.model.world import APP, World, template, weight_of
-
-CANARY = f"{APP}-canary"
+from tests.unit.rollout.model.routing import APP, NOTHING, Share, asked_by, joined, sent_by
+from tests.unit.rollout.model.store import ORPHAN_FINALIZER, maker_of, owner_of
+from tests.unit.rollout.model.world import World, template
 
 
 class InvariantBroken(AssertionError):  # noqa: N818 - the rule is broken, the program is not
@@ -79,7 +78,7 @@ def status_write_is_allowed(world: World, snapshot: Snapshot, made: Plan) -> Non
     if _is_jump(old, new, len(spec.steps)):
         return
     if old.plan_digest != new.plan_digest and steps_counted(old.plan_digest) not in {0, len(spec.steps)}:
-        _stays_behind(snapshot, spec, new)
+        _stays_behind(world, snapshot, spec, new)
         return
     if not 1 <= old.step <= len(spec.steps):
         return
@@ -87,18 +86,20 @@ def status_write_is_allowed(world: World, snapshot: Snapshot, made: Plan) -> Non
         return
     expect("natural", holds=finishes or new.step == old.step + 1, text=f"from step {old.step} to {new.step}")
     expect("approved", holds=_may_leave(world, snapshot, spec, old), text=f"left step {old.step}: {before}")
-    _was_reached(snapshot, spec, old)
+    _was_reached(world, snapshot, spec, old)
     expect("released-world", holds=world.rollout is not None, text="released without a Rollout")
 
 
-def _stays_behind(snapshot: Snapshot, spec: RolloutSpec, new: Release) -> None:
+def _stays_behind(world: World, snapshot: Snapshot, spec: RolloutSpec, new: Release) -> None:
     """In a plan of other length a release asks for no more than it has, or begins anew."""
     workload, step = snapshot.workload, spec.steps[new.step - 1]
     assert workload is not None
     canary = snapshot.deployments.get(f"{APP}-{new.id}")
-    found = snapshot.ingresses.get(CANARY)
     pods = canary is not None and step.replicas.of(workload.replicas) <= canary.replicas
-    weight = not spec.routings or (step.weight or 0) <= weight_of(found.manifest if found else None)
+    weight = all(
+        _asked(world, snapshot, new.step, kind).within(_sent(snapshot, kind, name))
+        for kind, name in _routes(world, snapshot)
+    )
     expect("stays-behind", holds=new.step == 1 or (pods and weight), text=f"put to step {new.step}")
 
 
@@ -152,24 +153,22 @@ def _is_approved(world: World, snapshot: Snapshot, wanted: str) -> bool:
     )
 
 
-def _was_reached(snapshot: Snapshot, spec: RolloutSpec, old: Release) -> None:
+def _was_reached(world: World, snapshot: Snapshot, spec: RolloutSpec, old: Release) -> None:
     workload, step = snapshot.workload, spec.steps[old.step - 1]
     assert workload is not None
     canary = snapshot.deployments.get(f"{APP}-{old.id}")
     need = _needed(spec, step, workload.replicas)
     have = canary.available if canary else 0
     expect("reached-pods", holds=have >= need, text=f"left step {old.step} with {have} of {need} pods")
-    if spec.routings and need:
-        ready = _canary_ready(snapshot)
+    for kind, name in _routes(world, snapshot) if need else ():
+        ready = _canary_ready(world, snapshot, kind, name)
         expect("reached-endpoints", holds=ready >= need, text=f"{ready} of {need} endpoints")
-        found = snapshot.ingresses.get(CANARY)
-        weight = weight_of(found.manifest if found else None)
-        wanted = 100 if step.matches else step.weight or 0
-        expect("reached-weight", holds=weight == wanted, text=f"left step {old.step} with {weight} %")
+        sent, wanted = _sent(snapshot, kind, name), _asked(world, snapshot, old.step, kind)
+        expect("reached-weight", holds=sent == wanted, text=f"left step {old.step} with {sent}")
 
 
 def note_status(world: World, snapshot: Snapshot, status: Status) -> None:
-    """Remember what our own status promises: what is being let out may run, and when a release went back."""
+    """Remember what our own status promises: what is being let out may run, and which approvals are void."""
     old, new, spec = snapshot.rollout.status.release, status.release, snapshot.rollout.spec
     if (old.id, old.digest) != (new.id, new.digest):
         world.void_approvals = frozenset()
@@ -188,7 +187,7 @@ def write_is_allowed(
 ) -> None:
     """Judge one write that the API server accepted: what was there before it, and after."""
     match action.kind if isinstance(action, Create) else action.target.kind:
-        case "Ingress":
+        case "Ingress" | "HTTPRoute" | "Split":
             _route_write(world, snapshot, action, old, new)
         case "Service":
             _service_write(world, snapshot, old, new)
@@ -205,66 +204,71 @@ def write_is_allowed(
 def _route_write(
     world: World, snapshot: Snapshot, action: Action, old: JsonObject | None, new: JsonObject | None
 ) -> None:
-    expect(
-        "only-canary-route",
-        holds=bool(maker_of(old or new or {})),
-        text=f"{action} writes the user's own Ingress",
-    )
-    before, after = weight_of(old), weight_of(new)
-    if after == 0 and isinstance(action, Delete):
-        text = f"the canary Ingress is deleted while it sends {before} %"
-        expect("silent-before-removal", holds=before == 0 or snapshot.workload is None, text=text)
+    """Leave something sent only where the canary has endpoints; more of it needs more."""
+    route = old or new or {}
+    kind, name = route["kind"], route["metadata"]["name"]
+    before, after = sent_by(old), sent_by(new)
+    if kind == "Ingress":
+        text = f"{action} writes the user's own Ingress"
+        expect("only-canary-route", holds=bool(maker_of(route)), text=text)
+    if isinstance(action, Delete):
+        expect("only-canary-route", holds=kind == "Ingress", text=f"{action} deletes the user's own route")
+        text = f"the canary Ingress is deleted while it sends {before}"
+        expect("silent-before-removal", holds=not before.reaches or snapshot.workload is None, text=text)
         if snapshot.workload is None:
             world.last_weight_at = None  # nobody served: there is nothing to be graceful about
-    if after == 0:
+    marks_alone = kind == "HTTPRoute" and old is not None and old["spec"] == (new or {}).get("spec")
+    if not after.reaches or marks_alone:  # without a webhook the rules follow their marks in the next write
         return
-    ready = _canary_ready(snapshot)
+    ready = _canary_ready(world, snapshot, kind, name)
     expect("no-weight-without-endpoints", holds=ready > 0, text=f"{action} with no ready pod in sight")
-    if after > before:
+    if after.exceeds(before):
         _raise(world, snapshot, action, after)
 
 
-def _raise(world: World, snapshot: Snapshot, action: Action, weight: int) -> None:
-    """Let weights go up only after pods and endpoints, as far as approved, beside a pinned Service."""
+def _raise(world: World, snapshot: Snapshot, action: Action, share: Share) -> None:
+    """Let shares go up only after pods and endpoints, as far as approved, beside a pinned Service."""
     spec, workload, release = snapshot.rollout.spec, snapshot.workload, snapshot.rollout.status.release
     assert isinstance(spec, RolloutSpec)
     assert workload is not None
-    step = spec.steps[release.step - 1]
-    need = _needed(spec, step, workload.replicas)
+    need = _needed(spec, spec.steps[release.step - 1], workload.replicas)
     canary = snapshot.deployments.get(f"{APP}-{release.id}")
-    have, ready = canary.available if canary else 0, _canary_ready(snapshot)
-    expect("weight-after-pods", holds=have >= need, text=f"raised to {weight} % with {have} of {need} pods")
-    expect("weight-after-endpoints", holds=ready >= need, text=f"raised to {weight} % with {ready}/{need}")
-    allowed = world.approved_weight.get(release.id, 0)
-    expect("approved-weight", holds=weight <= allowed, text=f"{weight} % where {allowed} % was approved")
-    pinned = snapshot.services.get(APP)
-    held = pinned is not None and pinned.selected_hash not in {None, release.canary_hash}
-    expect("weight-after-pin", holds=held, text=f"raised to {weight} % while the stable Service is wide")
-    stable = snapshot.ready_pods.get(APP, frozenset())
+    have = canary.available if canary else 0
+    ready = min(_ready_behind(world, snapshot, each) for each in world.setting.services)
+    expect("weight-after-pods", holds=have >= need, text=f"raised to {share} with {have} of {need} pods")
+    expect("weight-after-endpoints", holds=ready >= need, text=f"raised to {share} with {ready}/{need}")
+    allowed = world.approved.get(release.id, NOTHING)
+    expect("approved-weight", holds=share.within(allowed), text=f"{share} where {allowed} was approved")
     own = [each for each in snapshot.replica_sets if each.owner_uid == workload.target.uid]
     down = not any(each.ready for each in own if each.digest != workload.digest)
-    expect(
-        "stable-endpoints", holds=bool(stable) or down, text=f"raised to {weight} % without stable endpoints"
-    )
+    for each in world.setting.services:
+        stable = snapshot.ready_pods.get(each, frozenset())
+        text = f"raised to {share} without stable endpoints of {each}"
+        expect("stable-endpoints", holds=bool(stable) or down, text=text)
+        pinned = snapshot.services.get(each)
+        held = pinned is not None and pinned.selected_hash not in {None, release.canary_hash}
+        text = f"raised to {share} while Service {each} is wide"
+        expect("weight-after-pin", holds=held or world.setting.shared, text=text)
     if isinstance(action, Create):
-        harmless = bool(world.ready_pods(CANARY)) and world.status.get("phase") == "Progressing"
+        served = all(world.ready_pods(f"{each}-canary") for each in world.setting.services)
+        harmless = served and world.status.get("phase") == "Progressing"
         expect("late-create", holds=harmless, text="an old view created a route to a canary that is gone")
 
 
 def _service_write(world: World, snapshot: Snapshot, old: JsonObject | None, new: JsonObject | None) -> None:
     name = (old or new or {})["metadata"]["name"]
-    if name == APP:
+    if name in world.foreign:
         assert old is not None
         assert new is not None
         had, has = _selected(world, old), _selected(world, new)
         lost = not has and any(digest_of_tag(tag) in world.released for tag in had)
         expect("stable-keeps-endpoints", holds=not lost, text="a write of ours left the stable Service empty")
         fresh = {digest_of_tag(tag) for tag in has - had}
-        unapproved = set() if world.torn or world.workload is None else fresh - world.released
+        theirs = world.torn or world.hand_on_canary or world.workload is None
+        unapproved = set() if theirs else fresh - world.released
         expect("wide-after-canary", holds=not unapproved, text="the stable Service was widened over a canary")
     elif new is None:
-        found = snapshot.ingresses.get(CANARY)
-        reaches = weight_of(found.manifest if found else None) > 0
+        reaches = _all_sent(world, snapshot).reaches
         text = "the canary Service is deleted while a route leads to it"
         expect("route-before-service", holds=not reaches, text=text)
         _graced(world, snapshot, "the canary Service is deleted")
@@ -292,7 +296,14 @@ def _workload_write(world: World, snapshot: Snapshot, old: JsonObject | None, ne
     expect("whole-gate", holds=not new["spec"].get("paused"), text="annotation removed, pause left behind")
     may_open = _may_open(world, snapshot)
     expect("gate-held", holds=may_open, text=f"opened while {snapshot.rollout.status}")
+    promotes = snapshot.rollout.status.reason is Reason.FINALISING
+    given = promotes and any(_is_left_behind(each.manifest) for each in snapshot.deployments.values())
+    expect("handed-over-first", holds=not given, text="opened before the Deployment has the canary's pods")
     world.released.add(template_digest(new["spec"]["template"]))
+
+
+def _is_left_behind(manifest: JsonObject) -> bool:
+    return ORPHAN_FINALIZER in (manifest["metadata"].get("finalizers") or ())
 
 
 def _may_open(world: World, snapshot: Snapshot) -> bool:
@@ -301,6 +312,8 @@ def _may_open(world: World, snapshot: Snapshot) -> bool:
     spec = rollout.spec
     if rollout.deleting or (isinstance(spec, RolloutSpec) and spec.disabled):
         return True
+    if status.phase is Phase.DISABLING:
+        return True  # disabling that has begun goes on to its end
     gate = workload.gate
     known = gate is not None and (status.release.id, status.release.digest) == (gate.release, workload.digest)
     if known and status.reason in {Reason.FINALISING, Reason.COMPLETED}:
@@ -324,13 +337,14 @@ def _canary_write(
         serving = [each for each in own if each.replicas > 0]
         text = f"canary pods beside {len(serving)} revisions"
         expect("settled-before-canary", holds=len(serving) <= 1, text=text)
-    if after > before and isinstance(spec, RolloutSpec) and spec.routings:
-        stable = snapshot.services.get(APP)
-        held = stable is not None and stable.selected_hash is not None
-        expect("pods-after-pin", holds=held, text=f"{action} while the stable Service is wide")
-        live = world.store.get("Service", APP)
-        pinned = live is None or names.POD_TEMPLATE_HASH in live["spec"]["selector"] or world.hand_on_service
-        expect("late-create", holds=pinned, text="an old view created canary pods behind a wide Service")
+    if after > before and isinstance(spec, RolloutSpec) and not world.setting.shared:
+        for each in {one.service for one in spec.routings}:
+            stable, live = snapshot.services.get(each), world.store.get("Service", each)
+            held = stable is not None and stable.selected_hash is not None
+            expect("pods-after-pin", holds=held, text=f"{action} while Service {each} is wide")
+            pinned = live is None or names.POD_TEMPLATE_HASH in live["spec"]["selector"]
+            text = f"an old view created canary pods behind Service {each}, which is wide"
+            expect("late-create", holds=pinned or world.hand_on_service, text=text)
     if after < before and snapshot.workload is not None and isinstance(spec, RolloutSpec):
         _shrinking(world, snapshot, spec, after)
 
@@ -344,20 +358,22 @@ def _left_behind_whole(snapshot: Snapshot, action: Delete) -> None:
     own = [each for each in snapshot.replica_sets if each.owner_uid == canary.target.uid]
     expect("left-behind-whole", holds=all(each.scaled_for == wanted for each in own), text=f"{own}")
     expect("left-behind-whole", holds=workload.gate is not None, text="the gate is open already")
+    same = canary.digest == workload.digest
+    expect("left-behind-whole", holds=same, text="its pods are not of the Deployment's template")
 
 
 def _shrinking(world: World, snapshot: Snapshot, spec: RolloutSpec, after: int) -> None:
-    found = snapshot.ingresses.get(CANARY)
-    weight = weight_of(found.manifest if found else None)
+    sent = _all_sent(world, snapshot)
     release, workload = snapshot.rollout.status.release, snapshot.workload
     assert workload is not None
     if after == 0:
-        expect("pods-down-after-weight", holds=weight == 0, text=f"canary removed at {weight} %")
+        expect("pods-down-after-weight", holds=not sent.reaches, text=f"canary removed at {sent}")
         _graced(world, snapshot, "canary pods are removed")
-    elif weight:
+    elif sent.reaches:
         step = spec.steps[release.step - 1]
-        enough = after >= step.replicas.of(workload.replicas) and weight <= (step.weight or 0)
-        expect("pods-down-after-weight", holds=enough, text=f"canary cut to {after} at {weight} %")
+        allowed = _asked(world, snapshot, release.step, "")
+        enough = after >= step.replicas.of(workload.replicas) and sent.within(allowed)
+        expect("pods-down-after-weight", holds=enough, text=f"canary cut to {after} at {sent}")
         _graced_lowering(world)
 
 
@@ -410,11 +426,11 @@ def _settling_write(snapshot: Snapshot, target: ReplicaSet, action: Patch) -> No
 
 def world_is_sound(world: World) -> None:
     """No pod of an unapproved version in the stable Deployment; remember what weights were and may be."""
-    _remember_weights(world)
+    _remember_shares(world)
     workload = world.workload
-    if workload is None or world.torn:
+    if workload is None or world.torn or world.woken:
         return
-    if _leaves(world):
+    if _leaves(world, workload):
         world.released.add(template_digest(workload["spec"]["template"]))
     uid = workload["metadata"]["uid"]
     for each in world.store.of_kind("ReplicaSet"):
@@ -425,53 +441,74 @@ def world_is_sound(world: World) -> None:
 
 
 def world_at_rest_is_sound(world: World) -> None:
-    """Judge what rests: silent without endpoints, gate whole, weight approved, nothing left over."""
-    ready, weight = world.ready_pods(CANARY), world.canary_weight()
-    expect("silence", holds=bool(ready) or weight == 0, text=f"{weight} % to a canary without endpoints")
-    allowed = world.approved_weight.get(world.release_id, 0)
-    expect("rest-weight", holds=weight <= allowed, text=f"rests at {weight} % where {allowed} % was approved")
+    """Judge what rests: silent without endpoints, gate whole, share approved, nothing left over."""
+    world.woken = False
+    for each in world.setting.services:
+        ready = world.ready_pods(each if world.setting.shared else f"{each}-canary")
+        sent = world.sent(each)
+        text = f"{sent} to a canary of {each} without endpoints"
+        expect("silence", holds=bool(ready) or not sent.reaches, text=text)
+    sent, allowed = world.sent(), world.approved.get(world.release_id, NOTHING)
+    expect("rest-weight", holds=sent.within(allowed), text=f"rests at {sent} where {allowed} was approved")
     phase = world.status.get("phase")
     if phase == "Healthy":
         expect("nothing-left", holds=not world.leftovers(), text=f"{world.leftovers()}")
-    if world.workload is None or phase != "Progressing":
+    if world.workload is None or phase != "Progressing" or not world.governs:
         return
     if world.condition_reason == "InRolling":
         closed = world.gate_closed and bool(world.workload["spec"].get("paused"))
         expect("gate-closed", holds=closed, text="a release rests with its gate open")
     if world.condition_reason == "InRolling" and world.release.get("currentStepState") == "StepPaused":
-        canaries = [each for each in world.store.of_kind("Deployment") if each["metadata"]["name"] != APP]
-        expect("one-canary", holds=len(canaries) == 1, text=f"{len(canaries)} canary Deployments")
-    serving = world.ready_pods(APP)
+        _step_rests_soundly(world)
     ours = {each.name for each in world.store.pods.values() if each.ready} & world.pods_of(world.workload)
-    routed = world.store.get("Service", APP) is not None
-    expect("stable-served", holds=bool(serving) or not (ours and routed), text="no stable endpoints at rest")
+    for each in (APP, *world.setting.services):
+        serving, exists = world.ready_pods(each), world.store.get("Service", each) is not None
+        held = bool(serving) or not (ours and exists)
+        expect("stable-served", holds=held, text=f"no stable endpoints of {each} at rest")
 
 
-def _leaves(world: World) -> bool:
+def _step_rests_soundly(world: World) -> None:
+    """Expect one canary, beside one stable revision, whose ready pods say by which step they came."""
+    workload = world.workload
+    assert workload is not None
+    canaries = [each for each in world.store.of_kind("Deployment") if each["metadata"]["name"] != APP]
+    expect("one-canary", holds=len(canaries) == 1, text=f"{len(canaries)} canary Deployments")
+    asked = world.tags_asked_for(workload)
+    expect("settled-at-rest", holds=len(asked) <= 1, text=f"the Deployment runs {asked} behind its gate")
+    (canary,) = canaries
+    for name in world.pods_of(canary):
+        labels = dict(world.store.pods[name].labels)
+        batch, ready = labels.get(names.ROLLOUT_BATCH_ID, "0"), world.store.pods[name].ready
+        holds = not ready or 1 <= int(batch) <= world.release["currentStepIndex"]
+        expect("batches", holds=holds, text=f"pod {name} is of batch {batch}: {world.release}")
+
+
+def _leaves(world: World, workload: JsonObject) -> bool:
     """Tell whether the Rollout lets its Deployment go, with whatever template it has (contract, 3.5)."""
     rollout = world.rollout
-    if rollout is None or "deletionTimestamp" in rollout["metadata"]:
+    if rollout is None or not world.governs or "deletionTimestamp" in rollout["metadata"]:
         return True
-    return bool(rollout["spec"].get("disabled"))
+    recorded = read_status(world.status)
+    goes_on = recorded.phase is Phase.DISABLING  # begun, it goes on to its end
+    same = recorded.release.digest == template_digest(workload["spec"]["template"])
+    return bool(rollout["spec"].get("disabled")) or (goes_on and same)
 
 
-def _remember_weights(world: World) -> None:
-    weight = world.canary_weight()
-    if weight:
+def _remember_shares(world: World) -> None:
+    sent = world.sent()
+    if sent.reaches:
         world.last_weight_at = world.now
-    if weight < world.weight_before:
+    if world.sent_before.exceeds(sent):
         world.lowered_at = world.now
-    world.weight_before = weight
+    world.sent_before = sent
     status, release = world.status, world.release
     if status.get("phase") != "Progressing" or world.rollout is None:
         return
     steps = world.rollout["spec"]["strategy"]["canary"]["steps"]
     index = release.get("currentStepIndex", 0)
     if isinstance(index, int) and 1 <= index <= len(steps):
-        one = steps[index - 1]
-        asked = 100 if one.get("matches") else int(one.get("traffic", "0%").removesuffix("%"))
-        before = world.approved_weight.get(world.release_id, 0)
-        world.approved_weight[world.release_id] = max(before, asked)
+        before = world.approved.get(world.release_id, NOTHING)
+        world.approved[world.release_id] = before.joined(asked_by(steps[index - 1]))
 
 
 # --- helpers of the rules ----------------------------------------------------------------------------
@@ -483,8 +520,48 @@ def _needed(spec: RolloutSpec, step: Step, replicas: int) -> int:
     return max(min(total, 1), total - tolerated)
 
 
-def _canary_ready(snapshot: Snapshot) -> int:
-    return len(snapshot.ready_pods.get(CANARY, frozenset()))
+def _routes(world: World, snapshot: Snapshot) -> tuple[tuple[str, str], ...]:
+    """Name the routes of a release, as kind and the user's name of it."""
+    spec = snapshot.rollout.spec
+    return world.setting.routes if isinstance(spec, RolloutSpec) and spec.routings else ()
+
+
+def _asked(world: World, snapshot: Snapshot, number: int, kind: str) -> Share:
+    """Say what a step asks of a kind of route, in the plan as the snapshot shows it."""
+    spec = snapshot.rollout.spec
+    assert isinstance(spec, RolloutSpec)
+    step = spec.steps[number - 1]
+    headers = (header for match in step.matches for header in match.headers)
+    matches = frozenset(f"{each.name}={each.value}" for each in headers)
+    weight = 0 if matches and kind == "HTTPRoute" else step.weight or 0
+    return Share(weight, matches) if world.setting.routings else NOTHING
+
+
+def _sent(snapshot: Snapshot, kind: str, name: str) -> Share:
+    """Read what a route sends to the canary, as a snapshot shows it; ``name`` is the user's."""
+    if kind == "Ingress":
+        found = snapshot.ingresses.get(f"{name}-canary")
+        return sent_by(found.manifest if found and found.owned else None)
+    routes = (each for each in snapshot.route_objects.values() if each.target.kind == kind)
+    return joined(sent_by(each.manifest) for each in routes if each.target.name == name)
+
+
+def _all_sent(world: World, snapshot: Snapshot) -> Share:
+    """Read what all routes send to the canary, as a snapshot shows it."""
+    return joined(_sent(snapshot, kind, name) for kind, name in world.setting.routes)
+
+
+def _canary_ready(world: World, snapshot: Snapshot, kind: str, name: str) -> int:
+    """Count the endpoints that the canary has for a route, of the Service that has least."""
+    behind = world.setting.behind(kind, name)
+    return min((_ready_behind(world, snapshot, each) for each in behind), default=0)
+
+
+def _ready_behind(world: World, snapshot: Snapshot, service: str) -> int:
+    if not world.setting.shared:
+        return len(snapshot.ready_pods.get(f"{service}-canary", frozenset()))
+    ours = f"{APP}-{snapshot.rollout.status.release.id}-"
+    return sum(each.startswith(ours) for each in snapshot.ready_pods.get(service, frozenset()))
 
 
 def _size(value: JsonObject | None) -> int:

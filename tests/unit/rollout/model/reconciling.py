@@ -14,9 +14,11 @@ from rollout.snapshot import Snapshot
 from rollout.status import write_status
 from rollout.wire import JsonObject
 from tests.unit.rollout.model import invariants
+from tests.unit.rollout.model.routing import APP, SCRIPTS, USERS_KINDS
 from tests.unit.rollout.model.store import Conflict, Key, NotFound, Refused
-from tests.unit.rollout.model.world import APP, World
+from tests.unit.rollout.model.world import World
 
+PLANNED_TWICE = 5  # of so many plans one is made a second time, to see that it is the same
 ROUNDS = 200  # a release of three steps takes about 40; one that needs five times that hangs
 
 
@@ -41,11 +43,14 @@ def look(world: World, view: Mapping[Key, JsonObject] | None = None) -> Pass | N
     rollout = objects.get(("Rollout", APP))
     if rollout is None:
         return None
-    around = [each for (kind, _), each in objects.items() if kind != "Rollout"]
+    around = [each for (kind, _), each in objects.items() if kind not in {"Rollout", *USERS_KINDS}]
     around += [each.manifest for each in world.store.pods.values()]
-    snapshot = observe(rollout, around, world.now)
+    routed = [each for (kind, _), each in objects.items() if kind in USERS_KINDS]
+    snapshot = observe(rollout, around, world.now, routed, scripts=SCRIPTS)
     made = plan(snapshot)
-    invariants.plan_is_sound(snapshot, made, plan(snapshot))
+    world.looks += 1
+    again = plan(snapshot) if world.looks % PLANNED_TWICE == 0 else made
+    invariants.plan_is_sound(snapshot, made, again)
     return Pass(snapshot, made, _execute(world, snapshot, made))
 
 
@@ -115,11 +120,13 @@ def _act(world: World, action: Action) -> None:
 
 def reconcile(world: World, view: Mapping[Key, JsonObject] | None = None, *, writes: int = 1000) -> int:
     """Make one pass, crashing after ``writes`` writes; return how many were made."""
-    one = look(world, view)
+    return _carried_out(look(world, view), writes)
+
+
+def _carried_out(one: Pass | None, writes: int = 1000) -> int:
     made = 0
-    if one is not None:
-        while made < writes and next(one.writes, False):
-            made += 1
+    while one is not None and made < writes and next(one.writes, False):
+        made += 1
     return made
 
 
@@ -133,10 +140,12 @@ def settle(world: World, *, rounds: int = ROUNDS) -> int:
         events = world.run_controllers()
         invariants.world_is_sound(world)
         world.remember()
-        made = reconcile(world)
+        one = look(world)
+        made = _carried_out(one)
         total += made
         if not made and not events:
-            one = look(world)
+            if world.free_strays():
+                continue
             if one is None:
                 return total
             if not one.is_empty:

@@ -46,6 +46,8 @@ class Pod:
     """Image tag of its template."""
     ready: bool = False
     version: int = 0
+    stuck: bool = False
+    """Whether it never becomes ready, whatever its image."""
 
     @property
     def manifest(self) -> JsonObject:
@@ -160,6 +162,14 @@ class Store:
     def set_ready(self, name: str, *, ready: bool) -> None:
         """Change whether a pod is ready."""
         self.pods[name] = replace(self.pods[name], ready=ready, version=self.tick())
+
+    def stick(self, name: str) -> None:
+        """Make a pod not ready for good."""
+        self.pods[name] = replace(self.pods[name], ready=False, stuck=True, version=self.tick())
+
+    def mend_pods(self) -> None:
+        """Let every pod become ready again."""
+        self.pods = {name: replace(each, stuck=False) for name, each in self.pods.items()}
 
     def label_pod(self, name: str, merge: JsonObject) -> None:
         """Add labels to a pod."""

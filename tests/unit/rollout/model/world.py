@@ -8,21 +8,36 @@ a pass can be made from a view that is some events old, for each kind of object 
 import json
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from math import gcd
 from typing import Any
 
+from reconciler.strays import freed
 from rollout import names
 from rollout.actions import Event
 from rollout.revision import template_digest
-from rollout.traffic import nginx
+from rollout.status import Reason, read_status
 from rollout.wire import JsonObject
 from tests.unit.rollout.model import admission, controllers
 from tests.unit.rollout.model.controllers import tag_of
-from tests.unit.rollout.model.store import Key, Store, maker_of, owner_of
+from tests.unit.rollout.model.routing import (
+    ADMIN,
+    APP,
+    BY_INGRESS,
+    NOTHING,
+    OWN_RULES,
+    UNROUTED,
+    USERS_KINDS,
+    Setting,
+    Share,
+    http_rule,
+    joined,
+    sent_by,
+    service,
+    split,
+)
+from tests.unit.rollout.model.store import ORPHAN_FINALIZER, Key, Store, maker_of, owner_of
 
-APP = "web"
-HOST = "web.example.com"
 HISTORY = 12  # how many events back a stale view can reach
-NOTHING: JsonObject = {"metadata": {}}
 GROUP_VERSION = f"{names.GROUP}/{names.STORAGE_VERSION}"
 
 
@@ -34,14 +49,19 @@ def template(tag: str) -> dict[str, Any]:
     }
 
 
-def step(weight: int | None, replicas: str | int, pause: int | None = None) -> dict[str, Any]:
-    """Return one step of a Rollout's spec."""
+def step(
+    weight: int | None, replicas: str | int, pause: int | None = None, headers: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """Return one step of a Rollout's spec; each of ``headers`` is what a request may carry to match."""
     value: dict[str, Any] = {"replicas": replicas, "pause": {} if pause is None else {"duration": pause}}
+    if headers:
+        value["matches"] = [{"headers": [{"name": each, "value": "beta"}]} for each in headers]
     return value if weight is None else {**value, "traffic": f"{weight}%"}
 
 
-def deployment(tag: str, replicas: int) -> dict[str, Any]:
-    """Return a Deployment as a user writes it."""
+def deployment(tag: str, replicas: int, limits: JsonObject | None = None) -> dict[str, Any]:
+    """Return a Deployment as a user writes it, perhaps with limits of its rolling update."""
+    strategy = {"strategy": {"rollingUpdate": limits}} if limits else {}
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -50,38 +70,22 @@ def deployment(tag: str, replicas: int) -> dict[str, Any]:
             "replicas": replicas,
             "selector": {"matchLabels": {"app": APP}},
             "template": template(tag),
+            **strategy,
         },
     }
 
 
-def service() -> dict[str, Any]:
-    """Return a Service as a user writes it."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {"name": APP},
-        "spec": {"selector": {"app": APP}, "ports": [{"port": 8080}]},
-    }
-
-
-def ingress() -> dict[str, Any]:
-    """Return an Ingress as a user writes it."""
-    backend = {"service": {"name": APP, "port": {"number": 8080}}}
-    paths = [{"path": "/", "pathType": "ImplementationSpecific", "backend": backend}]
-    return {
-        "apiVersion": "networking.k8s.io/v1",
-        "kind": "Ingress",
-        "metadata": {"name": APP, "annotations": {"kubernetes.io/ingress.class": "nginx"}},
-        "spec": {"rules": [{"host": HOST, "http": {"paths": paths}}]},
-    }
-
-
-def rollout(steps: list[dict[str, Any]], *, grace: int = 3, routed: bool = True) -> dict[str, Any]:
-    """Return a Rollout as a user writes it."""
-    routing = {"service": APP, "gracePeriodSeconds": grace, "ingress": {"name": APP}}
-    canary: dict[str, Any] = {"enableExtraWorkloadForCanary": True, "steps": steps}
-    if routed:
-        canary["trafficRoutings"] = [routing]
+def rollout(
+    steps: list[dict[str, Any]],
+    *,
+    grace: int = 3,
+    routed: bool = True,
+    setting: Setting = BY_INGRESS,
+    **more: Any,
+) -> dict[str, Any]:
+    """Return a Rollout as a user writes it; ``more`` is added to its canary strategy."""
+    said = (setting if routed else UNROUTED).strategy(grace)
+    canary: dict[str, Any] = {"enableExtraWorkloadForCanary": True, "steps": steps, **said, **more}
     return {
         "apiVersion": GROUP_VERSION,
         "kind": "Rollout",
@@ -96,8 +100,20 @@ def rollout(steps: list[dict[str, Any]], *, grace: int = 3, routed: bool = True)
 class World:
     """A store, a clock, a webhook that may be away, and what the users of the world did to it."""
 
-    def __init__(self, *, tag: str = "v1", replicas: int = 5) -> None:
+    def __init__(
+        self,
+        *,
+        tag: str = "v1",
+        replicas: int = 5,
+        setting: Setting = BY_INGRESS,
+        limits: JsonObject | None = None,
+    ) -> None:
         self.store = Store()
+        self.setting = setting
+        self.own_specs: dict[Key, JsonObject] = {}
+        """What the users have last given those of their routes that are changed for a release."""
+        self.more: dict[str, Any] = {}
+        """What else a Rollout that is created anew says in its canary strategy."""
         self.now = datetime(2026, 1, 1, tzinfo=UTC)
         self.webhook_away = False
         self.broken_tags: set[str] = set()
@@ -105,17 +121,21 @@ class World:
         """Templates that the stable Deployment may run: let out by a release, or never gated."""
         self.torn = False
         """A user went past the webhook: what follows from that is not held against the engine."""
+        self.woken = False
+        """A Deployment scaled up from zero may have woken the version that its gate holds, until we rest."""
         self.hand_on_route = False
         """A user changed or deleted the canary Ingress: its timing is theirs."""
         self.hand_on_service = False
         """A user deleted or re-created the stable Service."""
-        self.approved_weight: dict[str, int] = {}
-        """By release: the highest weight of any step that it entered."""
+        self.hand_on_canary = False
+        """A user changed or deleted the canary Deployment or its Service."""
+        self.approved: dict[str, Share] = {}
+        """By release: the most that any step asks for which it entered."""
         self.last_weight_at: datetime | None = None
-        """When a weight was last seen on the canary's route."""
+        """When anything was last seen to be sent to the canary."""
         self.lowered_at: datetime | None = None
-        """When that weight last went down."""
-        self.weight_before = 0
+        """When that last became less."""
+        self.sent_before = NOTHING
         self.void_approvals: frozenset[str] = frozenset()
         """Those that were there when the present release last jumped back: they do not count any more."""
         self.events: list[Event] = []
@@ -123,12 +143,14 @@ class World:
         self.grace_seconds = 3
         self.held_up: frozenset[str] = frozenset()
         """Controllers that do nothing at present: ``endpoints``, ``garbage``, ``pods``, ``deployments``."""
-        self.foreign: set[str] = {APP}
+        self.foreign: set[str] = {APP, ADMIN}
         """Names of objects that are the user's own."""
+        self.looks = 0
+        """How often a reconciler has looked at it."""
         self.past: list[dict[Key, JsonObject]] = []
-        self.store.create(deployment(tag, replicas))
-        self.store.create(service())
-        self.store.create(ingress())
+        self.store.create(deployment(tag, replicas, limits))
+        for each in setting.own_objects():
+            self._create_own(each)
 
     # --- time ------------------------------------------------------------------------------------
 
@@ -184,11 +206,25 @@ class World:
         return next((each["reason"] for each in conditions if each["type"] == "Progressing"), "")
 
     @property
+    def canary_routes(self) -> list[JsonObject]:
+        """What carries the canary's share: the users' own objects, and the canary Ingresses that are ours."""
+        owner = self.rollout
+        owned = [
+            each
+            for each in self.store.of_kind("Ingress")
+            if maker_of(each) and (owner is None or maker_of(each) == owner["metadata"]["uid"])
+        ]
+        return [*owned, *(each for kind in USERS_KINDS for each in self.store.of_kind(kind))]
+
+    @property
     def canary_route(self) -> JsonObject | None:
-        """The canary Ingress, if the one of that name is ours."""
-        found, rollout = self.store.get("Ingress", f"{APP}-canary"), self.rollout
-        owners = {rollout["metadata"]["uid"]} if rollout else {maker_of(found or NOTHING)} - {""}
-        return found if found and maker_of(found) in owners else None
+        """What carries the canary's share where there is one route."""
+        return next(iter(self.canary_routes), None)
+
+    @property
+    def governs(self) -> bool:
+        """Whether there is a Rollout that refers to the Deployment."""
+        return self.rollout is not None and self.rollout["spec"]["workloadRef"]["name"] == APP
 
     # --- writes ----------------------------------------------------------------------------------
 
@@ -201,8 +237,10 @@ class World:
         self.store.put(new)
 
     def engine_patch(self, kind: str, name: str, merge: JsonObject) -> None:
-        """Write as the reconciler does: only the Service hook looks at it."""
+        """Write as the reconciler does: only the hooks on Services and HTTPRoutes look at it."""
         old, new = self.store.merged(kind, name, merge)
+        if kind == "HTTPRoute" and not self.webhook_away:
+            new = admission.admit_http_route(old, new, reconciler=True)
         hooked = kind == "Service" and (self._carries_pin(old) or self._carries_pin(new))
         if hooked and not self.webhook_away:
             new = admission.admit_service(new)
@@ -211,9 +249,11 @@ class World:
     def _admitted(self, old: JsonObject, new: JsonObject) -> JsonObject:
         match new["kind"]:
             case "Deployment" if names.WORKLOAD_TYPE in (old["metadata"].get("labels") or {}):
-                return admission.admit_deployment(old, new, self.rollout)
+                return admission.admit_deployment(old, new, self.rollout if self.governs else None)
             case "Service" if self._carries_pin(old) or self._carries_pin(new):
                 return admission.admit_service(new)
+            case "HTTPRoute" if self.rollout is not None:
+                return admission.admit_http_route(old, new, reconciler=False)
             case _:
                 return new
 
@@ -230,8 +270,24 @@ class World:
         self.torn = self.torn or self.webhook_away
         if not held or self.webhook_away or not self.tags_asked_for(old):
             self.released.add(digest)
-        elif tag_of(new["spec"]["template"]) not in self.tags_asked_for(old) | self.stable_tags():
+        elif tag_of(new["spec"]["template"]) not in self._let_out(old) and not self._finalises(digest):
             self.released.discard(digest)
+
+    def _finalises(self, digest: str) -> bool:
+        """Tell whether a version is being let out, and perhaps nobody has seen that it was replaced."""
+        status = read_status(self.status)
+        return status.reason is Reason.FINALISING and status.release.digest == digest
+
+    def _let_out(self, workload: JsonObject) -> set[str]:
+        """Return the versions that the Deployment runs, or is about to have by a promotion that was begun."""
+        leaving = {
+            each["metadata"]["uid"]
+            for each in self.store.of_kind("Deployment")
+            if ORPHAN_FINALIZER in (each["metadata"].get("finalizers") or ())
+        }
+        sets = self.store.of_kind("ReplicaSet")
+        given = {tag_of(each["spec"]["template"]) for each in sets if owner_of(each) in {"", *leaving}}
+        return given | self.tags_asked_for(workload) | self.stable_tags()
 
     # --- users -----------------------------------------------------------------------------------
 
@@ -241,7 +297,20 @@ class World:
         self.user_patch("Deployment", APP, merge)
 
     def scale(self, replicas: int) -> None:
-        """Change the number of pods; nothing of ours is called for that."""
+        """Change the number of pods; nothing of ours is called for that.
+
+        Scaled up from zero, a paused Deployment wakes an empty ReplicaSet of its present template, if it has
+        one. What happens before a reconciler has looked can only be put right by it.
+        """
+        found = self.workload
+        if found and found["spec"].get("replicas") == 0 and replicas:
+            tag = tag_of(found["spec"]["template"])
+            own = (
+                each
+                for each in self.store.of_kind("ReplicaSet")
+                if owner_of(each) == found["metadata"]["uid"]
+            )
+            self.woken = self.woken or any(tag_of(each["spec"]["template"]) == tag for each in own)
         self.store.patch("Deployment", APP, {"spec": {"replicas": replicas}})
 
     def approve(self, value: str) -> None:
@@ -277,51 +346,157 @@ class World:
         )
         self.released.add(template_digest(found["spec"]["template"]))
 
+    def free_strays(self) -> bool:
+        """Let go of the Deployment where it bears our marks and no Rollout refers to it."""
+        found = self.workload
+        patch = freed(dict(found)) if found and not self.governs else None
+        if found is None or patch is None:
+            return False
+        self.released.add(template_digest(found["spec"]["template"]))
+        self.store.patch("Deployment", APP, patch)
+        return True
+
+    def repoint(self, name: str) -> None:
+        """Point the Rollout to another Deployment; while a release is under way that is refused."""
+        held = self.status.get("phase") in {"Progressing", "Terminating"} and not self.webhook_away
+        self.hand_on_route = self.hand_on_route or self.webhook_away
+        if not held:
+            self.change_spec({"workloadRef": {"name": name}})
+
     def create_workload(self, tag: str, replicas: int) -> None:
         """Create the Deployment anew: nothing gates a first deploy."""
         self.released.add(template_digest(template(tag)))
         self.store.create(deployment(tag, replicas))
 
     def delete_or_create(self, kind: str) -> None:
-        """Delete one of the user's objects, or create it anew when it is gone."""
-        self.hand_on_service = self.hand_on_service or kind == "Service"
-        if self.store.get(kind, APP) is not None:
+        """Delete one of the user's objects, or create it anew; a route is the last of the setting's."""
+        if kind == "Route":
+            for found, name in self.setting.routes[-1:]:
+                self._toggle(found, name, self.setting.own_object(found, name))
+        elif kind == "Service":
+            self.hand_on_service = True
+            name = (self.setting.services or (APP,))[-1]
+            self._toggle(kind, name, service(name))
+        elif self.store.get(kind, APP) is not None:
             self.store.delete(kind, APP)
         elif kind == "Deployment":
             self.create_workload("v3", 5)
         else:
-            steps = [step(20, "20%")]
-            self.store.create(
-                {
-                    "Rollout": rollout(steps, grace=self.grace_seconds),
-                    "Service": service(),
-                    "Ingress": ingress(),
-                }[kind]
-            )
+            self.store.create(self._new_rollout())
 
-    def meddle_with_canary_route(self, weight: str | None) -> None:
-        """Set the weight of the canary Ingress by hand, or delete it."""
-        if self.canary_route is None:
+    def _new_rollout(self) -> dict[str, Any]:
+        return rollout([step(20, "20%")], grace=self.grace_seconds, setting=self.setting, **self.more)
+
+    def _toggle(self, kind: str, name: str, manifest: dict[str, Any]) -> None:
+        self.hand_on_route = self.hand_on_route or kind in USERS_KINDS
+        if self.store.get(kind, name) is not None:
+            self.store.delete(kind, name)
+        else:
+            self._create_own(manifest)
+
+    def _create_own(self, manifest: dict[str, Any]) -> None:
+        key = (manifest["kind"], manifest["metadata"]["name"])
+        if manifest["kind"] in USERS_KINDS:
+            self.own_specs.setdefault(key, manifest["spec"])
+            manifest = {**manifest, "spec": self.own_specs[key]}
+        self.hand_on_route = self.hand_on_route or self.rollout is not None
+        self.store.create(manifest)
+
+    def meddle_with_canary_route(self, weight: str | None, which: int = 0) -> None:
+        """Set the weight of a route by hand; or delete the canary Ingress, or take our marks away."""
+        found = self.canary_routes
+        if not found:
             return
         self.hand_on_route = True
+        route = found[which % len(found)]
+        match route["kind"]:
+            case "HTTPRoute":
+                self._divide_by_hand(route, weight)
+            case "Split":
+                self._split_by_hand(route, weight)
+            case _ if weight is None:
+                self.store.delete("Ingress", route["metadata"]["name"])
+            case _:
+                annotations = {"nginx.ingress.kubernetes.io/canary-weight": weight}
+                self.store.patch(
+                    "Ingress", route["metadata"]["name"], {"metadata": {"annotations": annotations}}
+                )
+
+    def _split_by_hand(self, route: JsonObject, weight: str | None) -> None:
+        if "canary" in route["spec"]:
+            changed = {"weight": int(weight) if weight and weight.isdigit() else 100}
+            self.store.patch("Split", route["metadata"]["name"], {"spec": {"canary": changed}})
+
+    def _divide_by_hand(self, route: JsonObject, weight: str | None) -> None:
+        """Divide the rules of the HTTPRoute by hand, past the webhook or not; or take our marks away.
+
+        Past the webhook the marks stay: without them the weights come back in proportion, not to the digit.
+        """
         if weight is None:
-            self.store.delete("Ingress", f"{APP}-canary")
+            if not self.webhook_away:
+                self.user_patch("HTTPRoute", APP, {"metadata": {"annotations": None}})
             return
-        annotations = {"nginx.ingress.kubernetes.io/canary-weight": weight}
-        self.store.patch("Ingress", f"{APP}-canary", {"metadata": {"annotations": annotations}})
+        share = int(weight) if weight.isdigit() else 100
+        own = self.own_specs["HTTPRoute", APP]["rules"]
+        rules = [http_rule("/", web=100 - share, web_canary=share), *own[1:]]
+        if self.carries_canary(route):
+            self.user_patch("HTTPRoute", APP, {"spec": {"rules": rules}})
+
+    def apply_route(self, variant: int) -> None:
+        """Apply the manifest of a route that is changed for a release, itself changed or not.
+
+        What nobody can tell from our own writing is left out: a Split without a trace of a release in it.
+        """
+        for kind in USERS_KINDS:
+            if self.store.get(kind, APP) is None or self.setting.shared:
+                continue
+            self.hand_on_route = True
+            own = APPLIED[kind][variant % len(APPLIED[kind])]
+            self.own_specs[kind, APP] = {**self.own_specs[kind, APP], **own}
+            gone = {"canary": None} if kind == "Split" else {}
+            self.user_patch(kind, APP, {"spec": {**own, **gone}})
+
+    @staticmethod
+    def carries_canary(route: JsonObject) -> bool:
+        """Tell whether any rule of an HTTPRoute leads to the canary."""
+        names_of = [ref["name"] for each in route["spec"]["rules"] for ref in each["backendRefs"]]
+        return f"{APP}-canary" in names_of
+
+    def meddle_with_canary(self, what: str, amount: int) -> None:
+        """Change what is ours, or what we hold, by hand: every controller of ours has to live with that."""
+        self.hand_on_canary = self.hand_on_route = True
+        ours = [(kind, name) for kind, name in self.store.objects if name not in self.foreign]
+        canaries = [name for kind, name in ours if kind == "Deployment"]
+        services = [name for kind, name in ours if kind == "Service"]
+        match what:
+            case "delete the canary" if canaries:
+                self.store.delete("Deployment", canaries[0])
+            case "scale the canary" if canaries:
+                self.store.patch("Deployment", canaries[0], {"spec": {"replicas": amount}})
+            case "delete the canary Service" if services:
+                self.store.delete("Service", services[amount % len(services)])
+            case "widen the canary Service" if services:
+                change = {"spec": {"selector": {names.POD_TEMPLATE_HASH: None}}}
+                self.store.patch("Service", services[amount % len(services)], change)
+            case "unpin" if self.store.get("Service", APP):
+                self.hand_on_service = True
+                self.store.patch("Service", APP, {"spec": {"selector": {names.POD_TEMPLATE_HASH: None}}})
+            case _:
+                return
 
     def mend(self) -> None:
         """Put right everything that only people can: what is missing, broken, switched off or away."""
         self.webhook_away = False
         self.broken_tags.clear()
+        self.store.mend_pods()
         if self.workload is None:
             self.create_workload("v1", 5)
-        if self.store.get("Service", APP) is None:
-            self.store.create(service())
-        if self.store.get("Ingress", APP) is None:
-            self.store.create(ingress())
+        for each in self.setting.own_objects():
+            if self.store.get(each["kind"], each["metadata"]["name"]) is None:
+                self._create_own(each)
         if self.rollout is not None and "deletionTimestamp" not in self.rollout["metadata"]:
             self.change_spec({"disabled": False, "strategy": {"paused": False}})
+            self.change_spec({"workloadRef": {"name": APP}})
         if (self.workload or {})["spec"].get("replicas") == 0:
             self.scale(5)
 
@@ -333,9 +508,17 @@ class World:
         endpoints = found["endpoints"] if found else ()
         return {each["targetRef"]["name"] for each in endpoints if each["conditions"]["ready"]}
 
+    def sent(self, service_name: str | None = None) -> Share:
+        """Return what is sent to the canary, of the requests to one Service or to any."""
+        return joined(
+            sent_by(each)
+            for each in self.canary_routes
+            if service_name in {None, *self.setting.behind(each["kind"], each["metadata"]["name"])}
+        )
+
     def canary_weight(self) -> int:
-        """Return the share of requests that goes to the canary, in percent; 100 when it cannot be told."""
-        return weight_of(self.canary_route)
+        """Return the share of requests that goes to the canary, in percent."""
+        return self.sent().weight
 
     def tags_running(self, owner: JsonObject) -> set[str]:
         """Return the versions of the pods that a Deployment's ReplicaSets run."""
@@ -377,6 +560,17 @@ class World:
             pinned = self._carries_pin(each) or names.PINNED_BY in (each["metadata"].get("annotations") or {})
             if pinned or names.POD_TEMPLATE_HASH in each["spec"]["selector"]:
                 found.append(f"pin of Service {each['metadata']['name']}")
+        for key, own in self.own_specs.items():
+            route = self.store.get(*key)
+            if route and any("/" in name for name in route["metadata"].get("annotations") or {}):
+                found.append(f"marks of {key}")
+            if route and _in_proportion(route["spec"]) != _in_proportion(own):
+                found.append(f"spec of {key}: {route['spec']}")
+        found += [
+            f"ReplicaSet {each['metadata']['name']}"
+            for each in self.store.of_kind("ReplicaSet")
+            if not owner_of(each)
+        ]
         if self.gate_closed or (self.workload or {"spec": {}})["spec"].get("paused"):
             found.append("gate")
         return found
@@ -389,9 +583,22 @@ class World:
         return controllers.run_controllers(self.store, self.broken_tags, self.held_up)
 
 
-def weight_of(route: JsonObject | None) -> int:
-    """Return the share of requests that a canary Ingress sends to the canary; 100 when it cannot be told."""
-    if route is None or not nginx.may_reach_canary(route, "nginx"):
-        return 0
-    found = nginx.read(route, "nginx")
-    return found.weight if found and not found.matches else 100
+def _in_proportion(spec: JsonObject) -> JsonObject:
+    """Take the weights of each rule by their proportion: after a hand that has divided them that is all."""
+    rules = []
+    for rule in spec.get("rules") or ():
+        whole = gcd(*(each["weight"] for each in rule["backendRefs"])) or 1
+        refs = [{**each, "weight": each["weight"] // whole} for each in rule["backendRefs"]]
+        rules.append({**rule, "backendRefs": refs})
+    return {**spec, "rules": rules}
+
+
+APPLIED: dict[str, tuple[dict[str, Any], ...]] = {
+    "HTTPRoute": (
+        {"rules": OWN_RULES},
+        {"rules": [http_rule("/", web=1)]},
+        {"rules": [*OWN_RULES, http_rule("/x", web=7)]},
+    ),
+    "Split": (split()["spec"], {**split()["spec"], "timeout": "9s"}),
+}
+"""What the users give their routes by applying a manifest, by kind."""
