@@ -63,8 +63,8 @@ def reaches_canary(facts: Facts, ref: TrafficRoutingRef) -> bool:
 
 def send(facts: Facts, ref: TrafficRoutingRef, routing: Routing) -> bool:
     """Tell whether these routes send the canary as much as a routing says, or more."""
-    lives = (route.live for route in routes_of(facts, ref))
-    return all(live is not None and routing.within(live) == routing for live in lives)
+    asked = ((route.said_by(routing), route.live) for route in routes_of(facts, ref))
+    return all(live is not None and wants.within(live) == wants for wants, live in asked)
 
 
 def carry(facts: Facts, ref: TrafficRoutingRef) -> bool:

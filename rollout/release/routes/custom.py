@@ -84,6 +84,10 @@ class CustomRoute:
         """Nothing is known of what such an object's controller made of it."""
         return None
 
+    def said_by(self, routing: Routing) -> Routing:
+        """Give all of it."""
+        return routing
+
     def begin(self) -> Outcome:
         """Write our marks alone."""
         return self._write(ALL_STABLE)

@@ -79,7 +79,8 @@ class HTTPRoute:
         """Read it from our marks, where the rules are what we made of them."""
         if not self.carries:
             return ALL_STABLE
-        return route.said(self._marks, self._backends, self._live) if self._marks else None
+        found = route.said(self._marks, self._backends, self._live) if self._marks else None
+        return self.said_by(found) if found else None
 
     @property
     def changed_at(self) -> str | None:
@@ -91,6 +92,10 @@ class HTTPRoute:
         """Name a Gateway that has not accepted the present generation."""
         lags = acceptance.lagging(self._object.manifest) if self._object else None
         return messages.http_route_unnoticed(self.name, lags) if lags else None
+
+    def said_by(self, routing: Routing) -> Routing:
+        """Leave matches without the weight beside them: on an HTTPRoute they take precedence."""
+        return replace(routing, weight=0) if routing.matches else routing
 
     def begin(self) -> Outcome:
         """Write our marks, which change nothing yet."""
@@ -104,6 +109,7 @@ class HTTPRoute:
         """
         if self._object is None:
             return DONE
+        routing = self.said_by(routing)
         own, now = self._theirs, self.live if self._marks else None
         try:
             rules = render(own, self._backends, routing)

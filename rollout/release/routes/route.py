@@ -46,6 +46,9 @@ class Route(Protocol):
     def unnoticed(self) -> str | None:
         """What the data plane itself says it has not taken in yet; None when it has, or says nothing."""
 
+    def said_by(self, routing: Routing) -> Routing:
+        """Give what a routing comes to on a route of this kind."""
+
     def begin(self) -> Outcome:
         """Prepare a route that carries nothing yet, without traffic for the canary."""
 

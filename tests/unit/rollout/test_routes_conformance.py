@@ -20,8 +20,9 @@ from rollout.spec import HeaderMatch, Match, RolloutSpec
 from rollout.traffic.routing import ALL_STABLE, Routing
 from rollout.wire import JsonObject
 from tests.unit.rollout.http_routes import http_route, routings, rule_lists
+from tests.unit.rollout.model.routing import APP, OWN_RULES, Share, ingress, joined, sent_by, service
 from tests.unit.rollout.model.store import Store, merge_patch
-from tests.unit.rollout.model.world import APP, deployment, ingress, rollout, service, step
+from tests.unit.rollout.model.world import deployment, rollout, step
 from tests.unit.webhook import reviews
 from tests.unit.webhook.reviews import POLICY, RECONCILER
 from webhook import http_routes, review
@@ -70,6 +71,11 @@ class Scene:
         counted = {"resourceVersion", "generation"}
         metadata = {key: value for key, value in found["metadata"].items() if key not in counted}
         return {key: value for key, value in found.items() if key != "status"} | {"metadata": metadata}
+
+    @property
+    def sent(self) -> Share:
+        """What its objects send to the canary, as others read them."""
+        return joined(sent_by(each) for each in self.store.of_kind(self.kind) if self.route.carries)
 
     def execute(self, outcome: Outcome) -> bool:
         """Make the writes of an outcome, guards included; tell whether it was done already."""
@@ -192,7 +198,7 @@ def test_route_says_what_it_was_told(kind: str, data: st.DataObject) -> None:
 
     assert on.route.carries == routing.reaches_canary
     if routing.reaches_canary:
-        assert on.route.live == routing
+        assert on.route.live == on.route.said_by(routing)
         assert on.route.say(routing) is DONE
 
 
@@ -210,7 +216,7 @@ def test_route_goes_from_any_routing_to_any_other(kind: str, data: st.DataObject
     direct.reach(second)
 
     if first.reaches_canary and second.reaches_canary:
-        assert on.route.live == second
+        assert on.route.live == on.route.said_by(second)
         assert _said(on) == _said(direct)
 
 
@@ -268,6 +274,18 @@ def test_restricting_never_raises_anything(kind: str, data: st.DataObject) -> No
 
 
 @kinds
+def test_weight_that_gave_way_to_matches_is_not_raised_by_restricting(kind: str) -> None:
+    """Of weight and matches an HTTPRoute says the matches: on the way to a weight there is none yet."""
+    own = ingress() if kind == INGRESS else http_route(OWN_RULES[0])
+    on = scene(kind, own, hooked=True)
+    on.reach(Routing(5, (Match(headers=(HeaderMatch("x-team", "a"),)),)))
+    before = on.sent.weight
+    on.restrict(Routing(20))
+
+    assert on.sent.weight <= before
+
+
+@kinds
 @few
 @given(st.data())
 def test_another_hand_is_taken_for_nothing_until_it_was_looked_at(kind: str, data: st.DataObject) -> None:
@@ -280,7 +298,7 @@ def test_another_hand_is_taken_for_nothing_until_it_was_looked_at(kind: str, dat
 
     assert not on.route.reaches_canary
     on.reach(routing)
-    assert on.route.live == routing
+    assert on.route.live == on.route.said_by(routing)
 
 
 def _meddle(on: Scene, data: st.DataObject) -> None:
