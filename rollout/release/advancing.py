@@ -182,6 +182,7 @@ def _frozen(facts: Facts) -> Plan:
         lambda: holding.hold(facts),
         lambda: silence_empty(facts),
         lambda: closing.clear_old(facts),
+        lambda: handover.forget_empty(facts),
     )
     unchanged = recorded.plan_digest == steps_digest(steps) and 1 <= recorded.step <= len(steps)
     if facts.canary and unchanged:
@@ -225,11 +226,12 @@ def _stages(facts: Facts, step: Step) -> tuple[_Stage, ...]:
                 lambda: holding.hold(facts),
                 lambda: silence_empty(facts),
                 lambda: closing.clear_old(facts),
+                # However long a release is blocked or paused: scaled to zero and up, this one would be woken.
+                lambda: handover.forget_empty(facts),
                 lambda: pods.suitable(facts),
                 each_service(lambda ref: services.suitable(facts, ref)),
                 each(lambda ref: routes.suitable(facts, ref)),
                 lambda: holding.settle(facts),
-                lambda: handover.forget_empty(facts),
                 each(lambda ref: routes.restrict(facts, ref, limit)),
                 lambda: _shrunk(facts, step),
                 each_service(lambda ref: services.pin(facts, ref)),
