@@ -133,7 +133,7 @@ def _behind_gate(facts: Facts) -> Plan:
     if facts.returning or facts.stable is None:
         return _unguarded(facts) if facts.counted else Plan(status)
     # A release that has ended: all that can be left is its gate (or this view of it is old).
-    if facts.is_recorded and status.phase not in {Phase.PROGRESSING, Phase.TERMINATING, Phase.DISABLING}:
+    if facts.is_recorded and status.phase in {Phase.HEALTHY, Phase.DISABLED}:
         return _opened(facts)
     if not facts.in_view:
         return Plan(status)

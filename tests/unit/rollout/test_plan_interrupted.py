@@ -6,7 +6,8 @@ import pytest
 
 from tests.unit.rollout.model import controllers
 from tests.unit.rollout.model.reconciling import reconcile, settle
-from tests.unit.rollout.model.world import APP, World, rollout, step, template
+from tests.unit.rollout.model.routing import APP
+from tests.unit.rollout.model.world import World, rollout, step, template
 
 
 def waiting(steps: list[dict[str, Any]], at: int = 1, *, replicas: int = 5, routed: bool = True) -> World:
@@ -144,3 +145,15 @@ def test_canary_without_replica_set_does_not_keep_a_rollout_from_being_deleted()
 
     assert world.rollout is None
     assert not world.gate_closed
+
+
+def test_release_whose_rollout_looked_elsewhere_for_a_moment_is_begun_anew() -> None:
+    """Pointed elsewhere and back, past the webhook: what its gate holds was not approved by that."""
+    world = waiting([step(20, "40%")])
+    for name in ("elsewhere", APP):
+        world.change_spec({"workloadRef": {"name": name}})
+        reconcile(world, writes=1)
+    settle(world)
+
+    assert world.gate_closed
+    assert (world.release["currentStepIndex"], world.release["currentStepState"]) == (1, "StepPaused")
