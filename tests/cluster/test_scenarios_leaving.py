@@ -198,6 +198,23 @@ async def test_workload_deleted_before_its_canary_is_ready_leaves_nothing(app: A
     ]
 
 
+async def test_rollout_replaced_mid_release_holds_what_comes_next(app: Application) -> None:
+    """`kubectl replace --force` deletes and creates: this version is let out, the next one is held."""
+    await app.deploy(three_steps())
+    before = await inventory.take(app)
+    await _at_the_second_step(app)
+
+    await app.kubectl("replace", "--force", "-f", "-", "--timeout=30s", stdin=three_steps())
+    await app.serves(V2)
+    await app.governed()
+    differences = inventory.leftovers(before, await inventory.settled(app))
+    await app.set_image(V3)
+    await app.waits(1, 3)
+
+    assert differences == []
+    assert await app.canary_pods() == 1
+
+
 def _points_to(name: str) -> JsonObject:
     return {"spec": {"workloadRef": {"name": name}}}
 

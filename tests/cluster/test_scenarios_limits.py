@@ -11,6 +11,8 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import product as combinations
 
+import pytest
+
 from sandbox import manifests
 from sandbox.names import JsonObject
 from sandbox.observation import Record
@@ -144,6 +146,26 @@ async def test_mind_that_is_changed_in_a_hand_over_costs_no_pod(product: Product
         ]
 
     assert [wrong for task in tasks for wrong in task.result()] == []
+
+
+@pytest.mark.parametrize("moment", ["prepared", "left behind"])
+async def test_scaled_to_nothing_in_a_hand_over_the_approved_version_comes_back(
+    app: Application, moment: str
+) -> None:
+    """It completes without a pod; what is asked for later is the new version."""
+    await _deploy(app, Row(5, 3, 1, 0, moment, 0))
+    before = await inventory.take(app)
+    await _release(app)
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(_scale(app, Row(5, 3, 1, 0, moment, 0)))
+        group.create_task(app.approve())
+    await app.completes()
+    await app.wait_for_all("pods", lambda found: not found)
+    await app.scale(5)
+    await app.serves(V2)
+
+    assert inventory.leftovers(before, await inventory.settled(app)) == []
 
 
 async def _unmade(app: Application, moment: str, image: str) -> list[str]:
