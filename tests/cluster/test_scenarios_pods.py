@@ -51,6 +51,30 @@ async def test_canary_without_a_ready_pod_gets_nothing_until_it_has_one(app: App
     ] * 2
 
 
+async def test_canary_that_loses_its_pods_at_a_waiting_step_says_why(app: Application) -> None:
+    """Evicted, and none may be created: nothing is sent there, the reason is named, and it all comes back."""
+    await app.deploy(three_steps())
+    await app.set_image(V2)
+    await app.waits(1, 3)
+    (pod,) = await app.pods(V2)
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "full"}}
+    await app.create({**quota, "spec": {"hard": {"pods": "5"}}})
+    await app.wait("v1/resourcequotas", lambda found: "pods" in found["status"].get("used", {}), name="full")
+
+    await _kill(app, pod)
+    await app.weighs(0)
+    named = await app.wait("rollouts", lambda found: "exceeded quota" in str(found["status"]["conditions"]))
+    await app.cluster.delete("v1/resourcequotas", app.namespace, "full")
+    await app.weighs(20)
+    found = await app.wait(
+        "rollouts", lambda found: "exceeded quota" not in str(found["status"]["conditions"])
+    )
+
+    assert {each["status"]["currentStepIndex"] for each in (named, found)} == {1}
+    await app.approve()
+    await app.waits(2, 3)
+
+
 async def test_stable_pod_that_is_evicted_is_replaced_by_its_own_version(app: Application) -> None:
     """With the new template behind the gate, what goes comes back old: nothing is let out that way."""
     await app.deploy(three_steps())
