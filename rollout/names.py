@@ -54,6 +54,8 @@ ORIGINAL = "sluice.dev/original"
 """On a user's own HTTPRoute: JSON of its rules, as their owner wants them and gets them back."""
 ROUTING = "sluice.dev/routing"
 """On a user's own route: JSON of the routing in force, and of what tells our writing from others'."""
+ASKED = "sluice.dev/asked"
+"""On a user's own route: JSON of the change that the webhook is to make in the write that brings it."""
 CHANGED_AT = "sluice.dev/changed-at"
 """On a route or Service: when we last changed where it sends traffic (RFC 3339, UTC)."""
 

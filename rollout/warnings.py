@@ -152,6 +152,22 @@ def route_marks_forged(route: str) -> str:
     )
 
 
+def custom_marks_kept(kind: str, name: str) -> str:
+    """Tell the same of an object of any kind."""
+    return (
+        f"{kind} {name} is routed by a release in progress: its annotations {names.ROUTED_BY}, "
+        f"{names.ROUTING} and {names.ORIGINAL_SPEC} were kept"
+    )
+
+
+def custom_marks_forged(kind: str, name: str) -> str:
+    """Tell the same of an object of any kind."""
+    return (
+        f"annotations {names.ROUTED_BY}, {names.ROUTING} and {names.ORIGINAL_SPEC} on {kind} {name} are the "
+        "reconciler's alone: left out; remove them from the manifest, check its spec"
+    )
+
+
 def class_by_script(classtype: str) -> str:
     """Tell that a release will need a script: a typing error would be seen only then."""
     key = names.INGRESS_SCRIPT + classtype

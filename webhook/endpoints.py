@@ -16,7 +16,7 @@ from rollout.gate import Deployment, Governor
 from rollout.validation import Neighbours, Rules
 from runtime.clock import Clock
 from runtime.logs import Log
-from webhook import conversion, deployments, http_routes, review, rollouts, services
+from webhook import conversion, custom_routes, deployments, http_routes, review, rollouts, services
 from webhook.directory import Directory
 from webhook.policy import Policy
 from webhook.review import Denial, Request, Review, Verdict
@@ -32,6 +32,7 @@ _CONVERT = "/convert"
 _DEPLOYMENT = msgspec.json.Decoder(Review[Deployment])
 _SERVICE = msgspec.json.Decoder(Review[services.Service])
 _HTTP_ROUTE = msgspec.json.Decoder(Review[http_routes.HTTPRoute])
+_CUSTOM_ROUTE = msgspec.json.Decoder(Review[custom_routes.Object])
 _ROLLOUT = msgspec.json.Decoder(Review[rollouts.Object])
 
 
@@ -67,6 +68,7 @@ class Endpoints:
             "/mutate/rollouts": self.mutate_rollout,
             "/mutate/services": self.mutate_service,
             "/mutate/httproutes": self.mutate_http_route,
+            "/mutate/custom-routes": self.mutate_custom_route,
             "/validate/rollouts": self.validate_rollout,
             _CONVERT: self.convert,
         }
@@ -107,6 +109,12 @@ class Endpoints:
         request = review.decode(_HTTP_ROUTE, body, http_routes.GROUP, http_routes.PLURAL)
         in_use = self._directory.has_rollout(request.namespace, http_routes.routed_by(request))
         return self._answer(request, http_routes.admit(request, self._policy, in_use=in_use))
+
+    async def mutate_custom_route(self, body: bytes) -> tuple[bytes, str]:
+        """Make what is asked for; hold what was made."""
+        request = review.read(_CUSTOM_ROUTE, body)
+        in_use = self._directory.has_rollout(request.namespace, custom_routes.routed_by(request))
+        return self._answer(request, custom_routes.admit(request, self._policy, in_use=in_use))
 
     async def validate_rollout(self, body: bytes) -> tuple[bytes, str]:
         """Check plans, approvals and stamps, on the main resource and on its status."""

@@ -108,14 +108,19 @@ class _Answer(msgspec.Struct, rename="camel"):
 _ENCODER = msgspec.json.Encoder()
 
 
-def decode(decoder: "msgspec.json.Decoder[Review[T]]", body: bytes, group: str, plural: str) -> Request[T]:
-    """Read a review of one kind of object, or raise Malformed."""
+def read(decoder: "msgspec.json.Decoder[Review[T]]", body: bytes) -> Request[T]:
+    """Read a review of any kind of object, or raise Malformed."""
     try:
-        request = decoder.decode(body).request
+        return decoder.decode(body).request
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Malformed(str(error)) from error
     except RecursionError as error:
         raise Malformed("nested too deeply") from error
+
+
+def decode(decoder: "msgspec.json.Decoder[Review[T]]", body: bytes, group: str, plural: str) -> Request[T]:
+    """Read a review of one kind of object, or raise Malformed."""
+    request = read(decoder, body)
     if (request.resource.group, request.resource.resource) != (group, plural):
         found = f"{request.resource.resource}.{request.resource.group}"
         raise Malformed(f"a review of {found}, expected one of {plural}.{group}")

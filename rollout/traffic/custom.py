@@ -18,7 +18,14 @@ from rollout.traffic.lua import Failure, Script
 from rollout.traffic.routing import ALL_STABLE, Routing
 from rollout.wire import JsonObject
 
-MARKS = (names.ORIGINAL_SPEC, names.ROUTED_BY, names.RELEASE, names.ROUTING, names.CHANGED_AT)
+MARKS = (
+    names.ORIGINAL_SPEC,
+    names.ROUTED_BY,
+    names.RELEASE,
+    names.ROUTING,
+    names.CHANGED_AT,
+    names.ASKED,
+)
 # The API server takes 256 KiB of annotations an object; what else stands there needs some of it.
 LARGEST_ORIGINAL = 200 * 1024
 # Written by clients for themselves with each apply: neither shown to a script nor given back.

@@ -13,7 +13,7 @@ from rollout.route_kinds import RouteRef
 from rollout.snapshot import RouteObject
 from rollout.spec import TrafficRoutingRef
 from rollout.status import format_instant
-from rollout.traffic import custom, script_book
+from rollout.traffic import asked, custom, script_book
 from rollout.traffic.custom import Backends, Data, Record
 from rollout.traffic.lua import Failure, Script
 from rollout.traffic.routing import ALL_STABLE, Routing, wanted
@@ -209,7 +209,9 @@ class CustomRoute:
         metadata = change.get("metadata", {})
         annotations = {**metadata.get("annotations", {}), **marks}
         whole = {**change, "metadata": {**metadata, "annotations": annotations}}
-        patch = Patch(found.target, guarded(found.target, whole), why=why)
+        # Only what changes more than our marks: without them nobody would know whose the asking is.
+        written = asked.asking(found.manifest, whole) if change and self._route else whole
+        patch = Patch(found.target, guarded(found.target, written), why=why)
         return Doing(f"changes {self.of.kind} {self.of.name}: {why}", (patch,), events=self._warnings(found))
 
     def _warnings(self, found: RouteObject) -> tuple[Event, ...]:

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from tests.unit.charts.rendered_chart import NAMESPACE, render, render_text, the
+from tests.unit.charts.rendered_chart import NAMESPACE, JsonObject, render, render_text, the
 
 CLUSTER_SCOPED = {
     "ClusterRole",
@@ -119,3 +119,21 @@ def test_optional_objects_are_off_by_default() -> None:
     added = {item["kind"] for item in render(extra)} - {item["kind"] for item in render()}
 
     assert added == {"NetworkPolicy", "PodMonitor"}
+
+
+@pytest.mark.parametrize(
+    "listed", [[], [{"apiGroups": ["a.example.com", "b"], "resources": ["lanes"]}]], ids=["none", "some"]
+)
+def test_the_webhook_is_asked_about_the_custom_kinds_that_the_reconciler_may_change(
+    listed: list[JsonObject],
+) -> None:
+    """One list for both: what is changed by asking must be heard, and nothing else is listened to."""
+    hooks = the("MutatingWebhookConfiguration", "sluice-mutating", {"customNetworkResources": listed})
+    rules = [
+        {key: rule[key] for key in ("apiGroups", "resources")}
+        for hook in hooks["webhooks"]
+        if hook["name"] == "custom-routes.sluice.dev"
+        for rule in hook["rules"]
+    ]
+
+    assert rules == listed

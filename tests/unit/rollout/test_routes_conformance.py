@@ -1,7 +1,7 @@
 """What every route has to do, whatever its API: each kind runs through the same claims."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -21,15 +21,17 @@ from rollout.traffic.routing import ALL_STABLE, Routing
 from rollout.wire import JsonObject
 from tests.unit.rollout.http_routes import http_route, routings, rule_lists
 from tests.unit.rollout.model.routing import APP, OWN_RULES, Share, ingress, joined, sent_by, service
-from tests.unit.rollout.model.store import Store, merge_patch
+from tests.unit.rollout.model.store import NAMESPACE, Store, merge_patch
 from tests.unit.rollout.model.world import deployment, rollout, step
 from tests.unit.webhook import reviews
 from tests.unit.webhook.reviews import POLICY, RECONCILER
-from webhook import http_routes, review
+from webhook import custom_routes, http_routes, review
 
-INGRESS, HTTP_ROUTE = "Ingress", "HTTPRoute"
+INGRESS, HTTP_ROUTE, CUSTOM = "Ingress", "HTTPRoute", "VirtualService"
 HTTP_ROUTES = ("gateway.networking.k8s.io", "v1", "httproutes")
+CUSTOM_ROUTES = ("networking.istio.io", "v1", "virtualservices")
 _DECODER = msgspec.json.Decoder(review.Review[http_routes.HTTPRoute])
+_CUSTOM_DECODER = msgspec.json.Decoder(review.Review[custom_routes.Object])
 ROUNDS = 6  # begin, say, and the writes of others in between
 
 
@@ -40,17 +42,19 @@ class Scene:
     store: Store
     kind: str
     hooked: bool = False
-    """Whether the webhook is up: rules of an HTTPRoute then follow in the write that changes the marks."""
+    """Whether the webhook is up: what is routed by is then changed in the write that asks for it."""
     now: datetime = datetime(2026, 1, 1, tzinfo=UTC)
+    written: list[Patch] = field(default_factory=list)
+    """What the reconciler has changed."""
 
     @property
     def facts(self) -> Facts:
         """Observe everything."""
         rollouts = self.store.of_kind("Rollout")
-        objects = [
-            each for (kind, _), each in self.store.objects.items() if kind not in {"Rollout", HTTP_ROUTE}
-        ]
-        snapshot = observe(rollouts[0], objects, self.now, self.store.of_kind(HTTP_ROUTE))
+        others = {"Rollout", HTTP_ROUTE, CUSTOM}
+        objects = [each for (kind, _), each in self.store.objects.items() if kind not in others]
+        routed = [*self.store.of_kind(HTTP_ROUTE), *self.store.of_kind(CUSTOM)]
+        snapshot = observe(rollouts[0], objects, self.now, routed)
         spec = snapshot.rollout.spec
         assert isinstance(spec, RolloutSpec)
         assert snapshot.workload
@@ -84,6 +88,7 @@ class Scene:
                 case Create(manifest):
                     self.store.create(manifest)
                 case Patch(target, merge):
+                    self.written.append(action)
                     self.write(target.kind, *self.store.merged(target.kind, target.name, merge), RECONCILER)
                 case Delete(target):
                     self.store.delete(target.kind, target.name)
@@ -97,6 +102,11 @@ class Scene:
             body = reviews.review(dict(old), dict(new), user=user, resource=HTTP_ROUTES)
             asked = review.decode(_DECODER, body, http_routes.GROUP, http_routes.PLURAL)
             answer = review.encode(asked.uid, http_routes.admit(asked, POLICY, in_use=True))
+            new = reviews.patched(dict(new), answer)
+        if self.hooked and kind == CUSTOM:
+            body = reviews.review(dict(old), dict(new), user=user, resource=CUSTOM_ROUTES)
+            found = review.read(_CUSTOM_DECODER, body)
+            answer = review.encode(found.uid, custom_routes.admit(found, POLICY, in_use=True))
             new = reviews.patched(dict(new), answer)
         self.store.put(new)
 
@@ -152,6 +162,10 @@ def scene(kind: str, own: JsonObject, *, hooked: bool = False) -> Scene:
     if kind == HTTP_ROUTE:
         del routing["ingress"]
         routing["gateway"] = {"httpRouteName": APP}
+    if kind == CUSTOM:
+        del routing["ingress"]
+        ref = {"apiVersion": "networking.istio.io/v1", "kind": CUSTOM, "name": APP}
+        routing["customNetworkRefs"] = [ref]
     for each in (deployment("v1", 5), service(), own, made):
         store.create(each)
     return Scene(store, kind, hooked)
@@ -164,11 +178,27 @@ SAYABLE = st.builds(
 )
 """What every kind can say."""
 
+
+def virtual_service(*timeouts: str) -> JsonObject:
+    """Make a VirtualService with a route to the stable Service for each of these timeouts."""
+    http = [{"timeout": each, "route": [{"destination": {"host": APP}}]} for each in timeouts]
+    metadata = {"name": APP, "namespace": NAMESPACE, "annotations": {"note": "keep"}}
+    return {
+        "apiVersion": "networking.istio.io/v1",
+        "kind": CUSTOM,
+        "metadata": metadata,
+        "spec": {"hosts": [APP], "http": http},
+    }
+
+
+TIMEOUTS = st.lists(st.sampled_from(["1s", "2s", "3s"]), min_size=1, max_size=3)
+
 OBJECTS = {
     INGRESS: st.sampled_from(["1m", "2m"]).map(
         lambda size: merge_patch(ingress(), {"metadata": {"annotations": {"example.com/size": size}}})
     ),
     HTTP_ROUTE: rule_lists().map(lambda rules: http_route(*rules)),
+    CUSTOM: TIMEOUTS.map(lambda timeouts: virtual_service(*timeouts)),
 }
 
 
@@ -176,14 +206,14 @@ OBJECTS = {
 def scenes(draw: st.DrawFn, kind: str, number: int = 1) -> Iterator[Any]:
     """Draw a scene, and routings that its route can say."""
     drawn = scene(kind, draw(OBJECTS[kind]), hooked=draw(st.booleans()))
-    able = SAYABLE if kind == INGRESS else SAYABLE | routings
+    able = SAYABLE | routings if kind == HTTP_ROUTE else SAYABLE
     asked = [draw(able) for _ in range(number)]
     probe = drawn.route
     assume(not any((said := probe.say(each)) and said.blocked for each in asked))  # beyond the API's limits
     return drawn, *asked  # type: ignore[return-value]
 
 
-kinds = pytest.mark.parametrize("kind", [INGRESS, HTTP_ROUTE])
+kinds = pytest.mark.parametrize("kind", [INGRESS, HTTP_ROUTE, CUSTOM])
 few = settings(max_examples=40)
 """Each example is a release of its own; the long profile is for more."""
 
@@ -309,6 +339,12 @@ def _meddle(on: Scene, data: st.DataObject) -> None:
         }
         on.store.patch(INGRESS, f"{APP}-canary", {"metadata": {"annotations": annotations}})
         return
+    if on.kind == CUSTOM:
+        before = on.store.get(CUSTOM, APP)
+        assert before
+        edited = [{**each, "timeout": "77s"} for each in before["spec"]["http"]]
+        on.store.patch(CUSTOM, APP, {"spec": {"http": edited}})
+        return
     before = on.store.get(HTTP_ROUTE, APP)
     assert before
     rules = list(before["spec"]["rules"])
@@ -340,6 +376,51 @@ def test_rules_applied_anew_are_followed_and_given_back(data: st.DataObject) -> 
     on.silence()
     on.remove()
     assert on.users_own["spec"]["rules"] == fresh
+
+
+# --- an object that a script changes is the user's own too -----------------------------------------------
+
+
+@few
+@given(st.data())
+def test_spec_applied_anew_is_routed_by_and_given_back(data: st.DataObject) -> None:
+    """A client that applies its manifest mid-release, changed or not, finds it so at the end.
+
+    Unchanged, and with the webhook up, its write changes nothing at all.
+    """
+    on, routing = data.draw(scenes(CUSTOM))
+    own = on.store.get(CUSTOM, APP)
+    assert own
+    fresh = virtual_service(*data.draw(TIMEOUTS))["spec"]
+    wanted = scene(CUSTOM, virtual_service())
+    wanted.apply({"spec": fresh})
+    on.reach(routing)
+    wanted.reach(routing)
+    before = _said(on)
+    on.apply({"spec": fresh})
+    held = _said(on)
+    on.restrict(routing)
+    on.reach(routing)
+
+    assert _said(on) == _said(wanted)
+    assert held == before or not on.hooked or fresh != own["spec"]
+    on.silence()
+    on.remove()
+    assert on.users_own["spec"] == fresh
+
+
+@given(st.data())
+@few
+def test_spec_is_written_by_nobody_but_its_owner_while_the_webhook_is_up(data: st.DataObject) -> None:
+    """The reconciler asks, in annotations alone: the spec stays its owner's for server-side apply."""
+    on, *asked = data.draw(scenes(CUSTOM, 3))
+    on.hooked = True
+    for routing in asked:
+        on.reach(routing)
+    on.silence()
+    on.remove()
+
+    assert [each for each in on.written if each.target.kind == CUSTOM and "spec" in each.merge] == []
 
 
 @pytest.mark.parametrize("how", ["all", "routed-by", "routing", "original"])

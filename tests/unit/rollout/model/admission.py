@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from rollout import names
 from rollout.revision import release_id, template_digest
+from rollout.traffic import custom
 from rollout.traffic.gateway import marks, route
 from rollout.traffic.gateway.backends import Backends, Rules
 from rollout.traffic.gateway.marks import Marks
@@ -69,6 +70,23 @@ def admit_http_route(old: JsonObject, new: JsonObject, *, reconciler: bool) -> J
         return held
     said = replace(found, original=list(followed[1])).annotations()
     return _ruled(_merged(held, {"metadata": {"annotations": said}}), followed[0])
+
+
+def admit_split(old: JsonObject, new: JsonObject, *, reconciler: bool) -> JsonObject:
+    """Make the change that is asked for; give others back what stood where they write the original."""
+    before, after = (each["metadata"].get("annotations") or {} for each in (old, new))
+    if reconciler:
+        wanted = after.get(names.ASKED)
+        if wanted is None or wanted == before.get(names.ASKED):
+            return new
+        return _merged(_merged(new, json.loads(wanted)), {"metadata": {"annotations": {names.ASKED: None}}})
+    if names.ORIGINAL_SPEC not in before:
+        return new
+    held = _merged(new, {"metadata": {"annotations": {key: before.get(key) for key in custom.MARKS}}})
+    written = custom.record_of(old)
+    original = json.loads(before[names.ORIGINAL_SPEC])["spec"]
+    ours = written is not None and custom.is_ours(old, written)
+    return {**held, "spec": old["spec"]} if ours and new["spec"] == original else held
 
 
 def _between(found: Marks) -> Backends:

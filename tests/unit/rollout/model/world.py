@@ -237,8 +237,10 @@ class World:
         self.store.put(new)
 
     def engine_patch(self, kind: str, name: str, merge: JsonObject) -> None:
-        """Write as the reconciler does: only the hooks on Services and HTTPRoutes look at it."""
+        """Write as the reconciler does: only the hooks on Services and routes look at it."""
         old, new = self.store.merged(kind, name, merge)
+        if kind == "Split" and not self.webhook_away:
+            new = admission.admit_split(old, new, reconciler=True)
         if kind == "HTTPRoute" and not self.webhook_away:
             new = admission.admit_http_route(old, new, reconciler=True)
         hooked = kind == "Service" and (self._carries_pin(old) or self._carries_pin(new))
@@ -254,6 +256,8 @@ class World:
                 return admission.admit_service(new)
             case "HTTPRoute" if self.rollout is not None:
                 return admission.admit_http_route(old, new, reconciler=False)
+            case "Split" if self.rollout is not None:
+                return admission.admit_split(old, new, reconciler=False)
             case _:
                 return new
 
