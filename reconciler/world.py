@@ -31,7 +31,7 @@ from rollout.observation import digested, is_ready, observe, read_trouble
 from rollout.route_kinds import HTTP_ROUTE, RouteKind, RouteRef
 from rollout.snapshot import Snapshot
 
-_OWNER = "owner"  # index: uid of the controlling owner
+_OWNER = "owner"  # index: namespace/uid of the controlling owner
 _WORKLOAD = "workload"  # index of Rollouts: namespace/name of the Deployment
 _SERVICE = "service"  # index of Rollouts and EndpointSlices: namespace/name of the Service
 _INGRESS = "ingress"  # index of Rollouts: namespace/name of the Ingress
@@ -169,13 +169,14 @@ class World:
         namespace, uid = rollout["metadata"]["namespace"], rollout["metadata"]["uid"]
         deployments = self._deployments(rollout, namespace, uid)
         services = self._named(self.services, namespace, _with_canary(_service_names(rollout)))
-        services |= _by_name(self.services.by_index(_OWNER, uid))
+        services |= _by_name(self.services.by_index(_OWNER, f"{namespace}/{uid}"))
         services |= _by_name(self.services.by_index(_PINNED_BY, f"{namespace}/{rollout['metadata']['name']}"))
         ingresses = self._named(self.ingresses, namespace, _with_canary(_ingress_names(rollout)))
-        ingresses |= _by_name(self.ingresses.by_index(_OWNER, uid))
+        ingresses |= _by_name(self.ingresses.by_index(_OWNER, f"{namespace}/{uid}"))
         sets = self._replica_sets(rollout, deployments.values())
         deployments |= self._rivals(namespace, deployments.values())
-        own = {each["metadata"]["uid"] for each in self.deployments.by_index(_OWNER, uid)}
+        canaries = self.deployments.by_index(_OWNER, f"{namespace}/{uid}")
+        own = {f"{namespace}/{each['metadata']['uid']}" for each in canaries}
         pods = (self._pods(each, whole=bool(own.intersection(_owners(each)))) for each in sets)
         slices = (self.endpoint_slices.by_index(_SERVICE, f"{namespace}/{name}") for name in services)
         found: list[JsonObject] = [*deployments.values(), *sets, *services.values(), *ingresses.values()]
@@ -185,7 +186,7 @@ class World:
 
     def _pods(self, revision: JsonObject, *, whole: bool) -> list[JsonObject]:
         """Give the pods of a ReplicaSet that are in trouble, or all of them."""
-        found = self.pods.by_index(_OWNER, revision["metadata"]["uid"])
+        found = self.pods.by_index(_OWNER, _place(revision))
         return found if whole else [each for each in found if read_trouble(each)]
 
     def governors_of(self, deployment: JsonObject) -> list[JsonObject]:
@@ -268,7 +269,7 @@ class World:
     def _replica_sets(self, rollout: JsonObject, deployments: Iterable[JsonObject]) -> list[JsonObject]:
         """Collect the revisions of Deployments, and those that canaries left behind to be adopted."""
         namespace = rollout["metadata"]["namespace"]
-        owned = (self.replica_sets.by_index(_OWNER, each["metadata"]["uid"]) for each in deployments)
+        owned = (self.replica_sets.by_index(_OWNER, _place(each)) for each in deployments)
         canaries = (f"{namespace}/{name}" for name in _canaries(rollout, deployments))
         made = (self.replica_sets.by_index(_MADE_FOR, path) for path in canaries)
         found = {each["metadata"]["uid"]: each for group in (*owned, *made) for each in group}
@@ -293,7 +294,7 @@ class World:
         for name, workload in tuple(found.items()):
             release = (workload["metadata"].get("annotations") or {}).get(names.RELEASE, "")
             found |= self._named(self.deployments, namespace, [manifests.canary_name(name, release)])
-        return found | _by_name(self.deployments.by_index(_OWNER, uid))
+        return found | _by_name(self.deployments.by_index(_OWNER, f"{namespace}/{uid}"))
 
     def _named(
         self, cache: Cache[JsonObject], namespace: str, wanted: Iterable[str]
@@ -366,7 +367,12 @@ def _owners(value: JsonObject) -> Iterable[str]:
     metadata = value["metadata"]
     controllers = [each["uid"] for each in metadata.get("ownerReferences") or () if each.get("controller")]
     made_by = (metadata.get("labels") or {}).get(names.MADE_BY)
-    return controllers or ([made_by] if made_by else [])
+    return [f"{metadata['namespace']}/{uid}" for uid in controllers or ([made_by] if made_by else [])]
+
+
+def _place(owner: JsonObject) -> str:
+    """Give what an owner's objects are filed under: a copy of them in another namespace is not its own."""
+    return f"{owner['metadata']['namespace']}/{owner['metadata']['uid']}"
 
 
 def _makers(replica_set: JsonObject) -> Iterable[str]:

@@ -116,7 +116,9 @@ def canary_deployment(
     stable = workload["metadata"]["name"]
     metadata = copied_metadata(workload["metadata"])
     labels = {**metadata.get("labels", {}), names.CANARY_DEPLOYMENT: stable[:63].rstrip("-._")}
-    spec = {key: value for key, value in workload["spec"].items() if key != "paused"}
+    # Without history, what the canary ran before somebody edited it could not be told any more.
+    left_out = ("paused", "revisionHistoryLimit")
+    spec = {key: value for key, value in workload["spec"].items() if key not in left_out}
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",

@@ -60,11 +60,16 @@ IN_VAIN = Event(
 ROLLED_BACK_EVENT = "workload has been rollback, then rollout is canceled"
 
 
-def approve_event(name: str, namespace: str, release: str, step: int) -> str:
-    """Note in an event: a step waits, and this is how it is approved."""
+def approve_event(name: str, namespace: str, release: str, step: int, *, replacing: bool = False) -> str:
+    """Note in an event: a step waits, and this is how it is approved.
+
+    ``replacing``: the value stands there from before, and writing it again would change nothing.
+    """
+    annotate = f"kubectl annotate rollout {name} -n {namespace}"
+    first = f"{annotate} {names.APPROVE}- && " if replacing else ""
     return (
         f"step {step} of release {release} waits for approval: "
-        f"kubectl annotate rollout {name} -n {namespace} sluice.dev/approve={release}/{step} --overwrite"
+        f"{first}{annotate} {names.APPROVE}={release}/{step} --overwrite"
     )
 
 

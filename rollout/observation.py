@@ -119,7 +119,7 @@ def read_deployment(value: JsonObject) -> Deployment:
     surge, unavailable = _limits(strategy, replicas)
     return Deployment(
         target=_target("Deployment", metadata),
-        owner_uid=_maker(metadata),
+        owner_uid=_maker(metadata, "-" + annotations.get(names.RELEASE, "")),
         generation=metadata.get("generation", 0),
         observed_generation=status.get("observedGeneration", 0),
         deleting="deletionTimestamp" in metadata,
@@ -236,7 +236,7 @@ def read_service(value: JsonObject, rollout_uid: str) -> Service:
     metadata = value["metadata"]
     return Service(
         target=_target("Service", metadata),
-        owned=_maker(metadata) == rollout_uid,
+        owned=_maker(metadata, names.CANARY_SUFFIX) == rollout_uid,
         deleting="deletionTimestamp" in metadata,
         pin=_annotations(metadata).get(names.PIN),
         pinned_by=_annotations(metadata).get(names.PINNED_BY),
@@ -251,7 +251,7 @@ def read_ingress(value: JsonObject, rollout_uid: str) -> Ingress:
     metadata = value["metadata"]
     return Ingress(
         target=_target("Ingress", metadata),
-        owned=_maker(metadata) == rollout_uid,
+        owned=_maker(metadata, names.CANARY_SUFFIX) == rollout_uid,
         deleting="deletionTimestamp" in metadata,
         manifest=value,
     )
@@ -334,9 +334,14 @@ def _owner(metadata: JsonObject, field: str) -> str:
     return next((str(each[field]) for each in references if each.get("controller")), "")
 
 
-def _maker(metadata: JsonObject) -> str:
-    """Give the uid of the controlling owner or, where its reference is gone, of whoever made an object."""
-    return _owner(metadata, "uid") or (metadata.get("labels") or {}).get(names.MADE_BY, "")
+def _maker(metadata: JsonObject, ending: str) -> str:
+    """Give the uid of the controlling owner or, where its reference is gone, of whoever made an object.
+
+    What was copied from ours under another name, and does not end as the names that we give, is its owner's.
+    """
+    labels = metadata.get("labels") or {}
+    made_by = labels.get(names.MADE_BY, "") if metadata["name"].endswith(ending) and len(ending) > 1 else ""
+    return _owner(metadata, "uid") or made_by
 
 
 def _limits(strategy: JsonObject, replicas: int) -> tuple[int, int]:

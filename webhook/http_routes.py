@@ -56,7 +56,7 @@ def admit(request: Request[HTTPRoute], policy: Policy, *, in_use: bool) -> Verdi
     if not before.get(names.ROUTED_BY):
         forged = {key: None for key in marks.KEYS if key in after}
         said = (warnings.route_marks_forged(request.name),) if forged else ()
-        return _verdict(new, forged, None, said)
+        return _verdict(new, forged, _restored(request, new), said)
     ours = names.ORIGINAL in before  # a script's marks, of a customNetworkRef, are another thing
     return _held(request, old, new) if old and in_use and ours else ALLOWED
 
@@ -76,6 +76,16 @@ def _held(request: Request[HTTPRoute], old: HTTPRoute, new: HTTPRoute) -> Verdic
         return _verdict(new, carried, None, said)
     rules, own = kept
     return _verdict(new, {**carried, **replace(found, original=list(own)).annotations()}, rules, said)
+
+
+def _restored(request: Request[HTTPRoute], new: HTTPRoute) -> Rules | None:
+    """Give the user's own rules of a manifest that was taken in the middle of a release, marks and all."""
+    if _marks(new) is None:
+        return None
+    metadata = {"namespace": request.namespace, "annotations": _annotations(new)}
+    change = route.given_back({"metadata": metadata, "spec": {"rules": _rules(new)}})
+    rules: Rules | None = change.get("spec", {}).get("rules")
+    return rules
 
 
 def _following(new: HTTPRoute) -> Rules | None:

@@ -58,21 +58,17 @@ def advance(facts: Facts) -> Plan:
     steps, now = facts.spec.steps, facts.snapshot.now
     if facts.spec.paused:
         return _frozen(facts)
-    if moved := cursor.jumped(recorded, len(steps), now):
-        return Plan(_repositioned(facts, recorded, moved))
-    if placed := _replanned(facts, recorded):
-        return Plan(_anew(facts, _status(facts, placed, Reason.IN_ROLLING), "PlanChanged"))
-    if moved := cursor.confined(recorded, len(steps), now):
-        return Plan(_repositioned(facts, recorded, moved))
+    edited = recorded.plan_digest not in {"", steps_digest(steps)}
+    if moved := _moved(facts, recorded, edited=edited):
+        return Plan(moved)
     step = steps[recorded.step - 1]
     stage, outcome = _work(facts, step)
     observed = _observed(facts, recorded)
+    if edited:
+        return _edited(facts, observed, stage, outcome)
     if outcome is not DONE:
-        edited = bool(recorded.plan_digest) and recorded.plan_digest != observed.plan_digest
-        working = _working(observed, recorded, stage, outcome, edited=edited)
+        working = _working(observed, recorded, stage, outcome)
         status = _status(facts, working, Reason.IN_ROLLING, outcome)
-        if edited:
-            status = _anew(facts, status, "PlanChanged")
         events = (*_trouble_events(working, outcome), *outcome.events)
         spare = batches.labels(facts, working) if outcome.until else ()
         return Plan(status, outcome.actions, events, outcome.until, spare)
@@ -80,31 +76,56 @@ def advance(facts: Facts) -> Plan:
     return _arrived(facts, replace(reached, message=""))
 
 
-def _replanned(facts: Facts, recorded: Release) -> Release | None:
-    steps = facts.spec.steps
-    placed = cursor.replanned(recorded, steps, facts.snapshot.now, lambda step: _is_reached(facts, step))
-    return replace(placed, plan_digest=steps_digest(steps)) if placed else None
+def _moved(facts: Facts, recorded: Release, *, edited: bool) -> Status | None:
+    """Put the release to another step: where a client asked for, or where it stands in an edited plan.
 
-
-def _is_reached(facts: Facts, step: Step) -> bool:
-    """Tell whether a step asks for neither more pods nor more traffic than the canary has.
-
-    Scaled to zero, every step asks for none: nothing can be told then.
+    A jump that was asked for while ``strategy.paused``, in a plan that is another one now, names no step.
     """
-    present = facts.canary.replicas if facts.canary else 0
-    routing = routes.wanted(step)
-    return 0 < pods.wanted(facts, step) <= present and all(
-        routes.send(facts, ref, routing) for ref in facts.spec.routings
+    steps, now = facts.spec.steps, facts.snapshot.now
+    followed = not (edited and facts.rollout.status.reason is Reason.PAUSED)
+    moved = (
+        (cursor.jumped(recorded, len(steps), now) if followed else None)
+        or cursor.replanned(recorded, steps, now, _Standing(facts))
+        or cursor.confined(recorded, len(steps), now)
     )
-
-
-def _repositioned(facts: Facts, before: Release, after: Release) -> Status:
-    """Report a jump; one that goes back, or into another plan, takes the approvals given so far with it."""
-    plan_digest = steps_digest(facts.spec.steps)
-    status = _status(facts, replace(after, plan_digest=plan_digest), Reason.IN_ROLLING)
-    if before.plan_digest not in {"", plan_digest}:
+    if moved is None:
+        return None
+    status = _status(facts, replace(moved, plan_digest=steps_digest(steps)), Reason.IN_ROLLING)
+    if edited:
         return _anew(facts, status, "PlanChanged")
-    return status if after.step > before.step else _anew(facts, status, "WentBack")
+    return status if moved.step > recorded.step else _anew(facts, status, "WentBack")
+
+
+def _edited(facts: Facts, observed: Release, stage: StepState, outcome: Outcome) -> Plan:
+    """Report an edited plan at the same step: nothing approved so far counts, whichever step was edited."""
+    state = StepState.STEP_PAUSED if observed.state is StepState.STEP_READY else observed.state
+    following = cursor.natural_next(observed.step, len(facts.spec.steps))
+    release = replace(observed, state=state if outcome is DONE else stage, next_step=following)
+    status = _anew(facts, _status(facts, release, Reason.IN_ROLLING, outcome), "PlanChanged")
+    return Plan(status, outcome.actions if outcome else ())
+
+
+@dataclass(frozen=True)
+class _Standing:
+    """What the canary has, beside what steps ask for."""
+
+    facts: Facts
+
+    def reaches(self, step: Step) -> bool:
+        """Tell whether a step asks for neither more pods nor more traffic than the canary has.
+
+        Scaled to zero, every step asks for none: nothing can be told then.
+        """
+        facts, routing = self.facts, routes.wanted(step)
+        present = facts.canary.replicas if facts.canary else 0
+        return 0 < pods.wanted(facts, step) <= present and all(
+            routes.send(facts, ref, routing) for ref in facts.spec.routings
+        )
+
+    def same(self, one: Step, other: Step) -> bool:
+        """Tell whether two steps ask for the same pods and, where anything is routed, the same traffic."""
+        pods_alike = pods.wanted(self.facts, one) == pods.wanted(self.facts, other)
+        return pods_alike and (not self.facts.spec.routings or routes.wanted(one) == routes.wanted(other))
 
 
 def _anew(facts: Facts, status: Status, reason: str) -> Status:
@@ -118,12 +139,9 @@ def _anew(facts: Facts, status: Status, reason: str) -> Status:
     return status.with_condition(APPROVALS_RESET, status=True, reason=reason, message=text, now=now)
 
 
-def _working(
-    observed: Release, recorded: Release, stage: StepState, outcome: Doing, *, edited: bool
-) -> Release:
+def _working(observed: Release, recorded: Release, stage: StepState, outcome: Doing) -> Release:
     """Report an unfinished step, but not each pod that comes up, each write of ours, each short wait."""
-    waiting = recorded.state in cursor.WAITING and not edited
-    state = recorded.state if waiting else stage
+    state = recorded.state if recorded.state in cursor.WAITING else stage
     brief = outcome.actions or outcome.until
     before = recorded.message if state is recorded.state else ""
     working = replace(observed, state=state, message=before if brief else outcome.waits_for)
@@ -171,8 +189,18 @@ def _pause_events(facts: Facts, release: Release, *, manual: bool) -> tuple[Even
     if not manual:
         return (done,)
     rollout = facts.rollout
-    how = messages.approve_event(rollout.target.name, rollout.namespace, release.id, release.step)
-    return (done, Event("StepPaused", how, key=f"{key}/approve"))
+    void = _void(facts, release)
+    how = messages.approve_event(
+        rollout.target.name, rollout.namespace, release.id, release.step, replacing=void is not None
+    )
+    return (done, Event("StepPaused", how, key=f"{key}/approve/{void.at}" if void else f"{key}/approve"))
+
+
+def _void(facts: Facts, release: Release) -> Stamp | None:
+    """Give the approval that stands there for a step and does not count: put again, it would not either."""
+    given, reset = facts.rollout.approval, facts.rollout.status.condition(APPROVALS_RESET)
+    named = given is not None and given.approval == f"{release.id}/{release.step}"
+    return given if given and named and not _counts(given, reset) else None
 
 
 def _frozen(facts: Facts) -> Plan:

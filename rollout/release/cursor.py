@@ -6,9 +6,9 @@ The states before StepPaused only report; what moves the cursor is that the step
 (its pods, endpoints and traffic were seen in place) and that it was then approved or its pause ended.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Protocol
 
 from rollout.revision import steps_counted
 from rollout.spec import Step
@@ -34,22 +34,32 @@ def begin(release: Release, step: int, steps: int, now: datetime) -> Release:
     )
 
 
-def replanned(
-    release: Release, steps: tuple[Step, ...], now: datetime, reached: Callable[[Step], bool]
-) -> Release | None:
+class Standing(Protocol):
+    """How far the canary is, beside what steps ask for."""
+
+    def reaches(self, step: Step) -> bool:
+        """Tell whether a step asks for no more than there is."""
+
+    def same(self, one: Step, other: Step) -> bool:
+        """Tell whether two steps ask for the same."""
+
+
+def replanned(release: Release, steps: tuple[Step, ...], now: datetime, standing: Standing) -> Release | None:
     """Find the place of a release in a plan that has more or fewer steps than the one it was in.
 
     It stands at the last step that asks for no more than there is already, and that a person has to let
-    pass: what is beyond was not approved.
+    pass: what is beyond was not approved. Of several that ask for the same it is the first.
     """
     if steps_counted(release.plan_digest) in {0, len(steps)}:
         return None
-    behind = (
+    behind = [
         number
         for number, step in enumerate(steps, start=1)
-        if reached(step) and not skips_pause(step, last=number == len(steps))
-    )
-    return begin(release, max(behind, default=1), len(steps), now)
+        if standing.reaches(step) and not skips_pause(step, last=number == len(steps))
+    ]
+    last = max(behind, default=1)
+    place = next((each for each in behind if standing.same(steps[each - 1], steps[last - 1])), last)
+    return begin(release, place, len(steps), now)
 
 
 def jumped(release: Release, steps: int, now: datetime) -> Release | None:

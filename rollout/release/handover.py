@@ -6,6 +6,8 @@ on from the pods that were approved. What the controller does with a set that it
 beforehand (docs/decisions/009), so that the available pods never fall below the Deployment's limits.
 """
 
+from collections.abc import Iterable
+
 from rollout import messages, names
 from rollout.actions import Delete, Patch, Propagation
 from rollout.release import pods
@@ -36,6 +38,7 @@ def _given(facts: Facts, canary: Deployment) -> Outcome:
     return first_unfinished(
         [
             lambda: _resized(canary, approved, size),
+            lambda: _forget(each for each in facts.canary_sets if each is not approved),
             lambda: forget_empty(facts),
             lambda: _reckoned(facts, approved),
             lambda: _left_behind(canary),
@@ -49,7 +52,12 @@ def forget_empty(facts: Facts) -> Outcome:
     The controller would take such a set for the newest revision: at adoption instead of the canary's,
     and, with the gate closed, as the one to wake when the Deployment is scaled to zero and up again.
     """
-    empty = [each for each in facts.same_template if not each.replicas and not each.present]
+    return _forget(facts.same_template)
+
+
+def _forget(sets: Iterable[ReplicaSet]) -> Outcome:
+    """Delete those that are empty: the Deployment would have them in its history."""
+    empty = (each for each in sets if not each.replicas and not each.present)
     why = "the release brings this revision itself"
     return together(
         Doing(messages.waits_for_removal("ReplicaSet", each.target.name), (Delete(each.target, why=why),))

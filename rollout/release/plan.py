@@ -107,7 +107,8 @@ def _idle(snapshot: Snapshot, why: str) -> Plan:
     phase = rollout.status.phase if rollout.status.phase is not Phase.NONE else Phase.INITIAL
     status = replace(rollout.status, phase=phase, message=why)
     if workload is None:
-        return Plan(status)
+        outcome = closing.clear(snapshot, rollout.routings)
+        return Plan(status, outcome.actions if outcome else ())
     facts = Facts(snapshot, rollout, _legible(rollout), workload)
     if phase is Phase.PROGRESSING:
         return _unguided(facts, status)
@@ -119,7 +120,8 @@ def _idle(snapshot: Snapshot, why: str) -> Plan:
 
 def _unguided(facts: Facts, held: Status) -> Plan:
     """End a release whose Rollout was broken if that was decided; until then, only protect requests."""
-    if held.reason is Reason.CANCELLING or (facts.returning and facts.counted):
+    going_back = held.reason is Reason.CANCELLING and not facts.gated
+    if going_back or (facts.returning and facts.counted):
         return closing.take_back(facts)
     if held.reason is Reason.FINALISING and facts.is_recorded:
         return closing.let_out(facts)

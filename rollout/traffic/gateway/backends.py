@@ -1,7 +1,8 @@
 """Backends of an HTTPRoute's rules: which lead to the stable Service, which to the canary's."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from rollout.names import CANARY_SUFFIX
 from rollout.wire import JsonObject
@@ -33,6 +34,24 @@ class Backends:
     def _is_service(self, ref: JsonObject) -> bool:
         kind = (ref.get("group", ""), ref.get("kind", "Service"))
         return kind == _SERVICE and ref.get("namespace") in {None, self.namespace}
+
+
+def readable(rules: Any) -> bool:
+    """Tell whether JSON that nobody has checked is a list of rules whose backends the API allows."""
+    if not isinstance(rules, list) or not all(isinstance(rule, Mapping) for rule in rules):
+        return False
+    return all(_is_readable(ref) for rule in rules for ref in _listed(rule.get("backendRefs")))
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [] if value is None else [value]
+
+
+def _is_readable(ref: Any) -> bool:
+    if not isinstance(ref, Mapping) or not isinstance(ref.get("name"), str):
+        return False
+    weight = ref.get("weight", 1)
+    return isinstance(weight, int) and not isinstance(weight, bool) and 0 <= weight <= MOST_WEIGHT
 
 
 def leads_to_stable(rules: Rules, backends: Backends) -> bool:

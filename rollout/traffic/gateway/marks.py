@@ -7,7 +7,7 @@ from typing import Any
 
 from rollout import names
 from rollout.spec import HeaderMatch, HeaderModifier, Match, MatchType, PathMatch, PathMatchType, QueryMatch
-from rollout.traffic.gateway.backends import Rules
+from rollout.traffic.gateway.backends import Rules, readable
 from rollout.traffic.gateway.matches import asked
 from rollout.traffic.routing import Routing
 from rollout.wire import JsonObject
@@ -62,8 +62,7 @@ def read(route: JsonObject) -> Marks | None:
         )
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
         return None
-    whole = isinstance(original, list) and all(isinstance(rule, Mapping) for rule in original)
-    return marks if whole and marks.annotations().items() <= found.items() else None
+    return marks if readable(original) and marks.annotations().items() <= found.items() else None
 
 
 def _compact(value: Any) -> str:

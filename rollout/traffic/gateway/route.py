@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from rollout.traffic.gateway import marks
-from rollout.traffic.gateway.backends import Backends, Rules, split_services
+from rollout.traffic.gateway.backends import Backends, Rules, readable, split_services
 from rollout.traffic.gateway.marks import Marks
 from rollout.traffic.gateway.matches import Unsayable
 from rollout.traffic.gateway.recovery import recover
@@ -59,7 +59,7 @@ def followed(found: Marks, between: Backends, before: Rules, after: Rules) -> tu
     None where that is not known, or cannot be said: what was written then stands until it is looked at.
     """
     routing = said(found, between, before)
-    if routing is None:
+    if routing is None or not readable(list(after)):
         return None
     own = after if list(after) == list(found.original) else _meant(found, between, routing, after)
     try:

@@ -101,6 +101,18 @@ def test_around_a_rollout_is_what_it_names_owns_or_pinned_and_nothing_else(world
     }
 
 
+@pytest.mark.parametrize("kind", ["Deployment", "Service", "Ingress"])
+def test_copy_in_another_namespace_is_not_around(world: World, kind: str) -> None:
+    """A namespace restored under another name has our labels with the uid of a Rollout elsewhere."""
+    metadata = {"namespace": "staging", "labels": {names.MADE_BY: ROLLOUT_UID}}
+    copy = obj(kind, {"Deployment": "web-abcde", "Service": "web-canary"}.get(kind, "front-canary"))
+    put(world.caches[kind], {**copy, "metadata": {**copy["metadata"], **metadata, "uid": "uid-copy"}})
+
+    found = world.around(rollout())
+
+    assert {each["metadata"]["namespace"] for each in found} == {NAMESPACE}
+
+
 @pytest.mark.parametrize(
     ("kind", "name"),
     [

@@ -17,6 +17,7 @@ from rollout.observation import (
     read_ready_pods,
     read_replica_set,
     read_rollout,
+    read_service,
 )
 from rollout.release.plan import plan
 from rollout.snapshot import Gate
@@ -107,6 +108,41 @@ def test_objects_of_others_are_not_taken_for_ours(waiting: World) -> None:
 
     assert observe(rollout, others, NOW).ingresses["web-canary"].owned
     assert not observe(stranger, others, NOW).ingresses["web-canary"].owned
+
+
+ADOPTED = [{"kind": "App", "name": "x", "uid": "uid-other", "controller": True}]
+
+
+@pytest.mark.parametrize(
+    ("metadata", "ours"),
+    [
+        ({"name": "web-canary"}, True),
+        ({"name": "web"}, False),
+        ({"name": "web-preview"}, False),
+        ({"name": "web-canary", "ownerReferences": ADOPTED}, False),
+    ],
+    ids=["name of ours", "the stable one", "a copy", "adopted"],
+)
+def test_label_counts_on_the_names_that_we_give_services(metadata: dict[str, Any], *, ours: bool) -> None:
+    """A Service put back, or copied, from the canary's is whoever's it is."""
+    service = {"metadata": {**metadata, "labels": {names.MADE_BY: "uid-1"}}, "spec": {}}
+
+    assert read_service(service, "uid-1").owned is ours
+
+
+@pytest.mark.parametrize(
+    ("name", "release", "ours"),
+    [("web-k4x9d", "k4x9d", True), ("web-debug", "k4x9d", False), ("web-k4x9d", None, False)],
+)
+def test_label_counts_on_the_names_that_we_give_deployments(
+    name: str, release: str | None, *, ours: bool
+) -> None:
+    """A copy of the canary under a name of its own is not the canary."""
+    found = deployment()
+    annotations = {names.RELEASE: release} if release else {}
+    found["metadata"] |= {"name": name, "labels": {names.MADE_BY: "uid-1"}, "annotations": annotations}
+
+    assert (read_deployment(found).owner_uid == "uid-1") is ours
 
 
 @pytest.mark.parametrize("stamp", [None, "", "not json", '{"approval":"k4x9d/2","user":"u","at":"x"}'])

@@ -1,5 +1,6 @@
 """Where a step leads, as a table: state, approval, pause, and whether it is the last."""
 
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -127,6 +128,21 @@ def test_cursor_stays_within_the_plan(at: int, number: int, leads_to: int | None
 ONE_OF_FIVE, TWO_OF_FIVE, THREE_OF_FIVE = (Step(Amount(share, percent=True)) for share in (20, 40, 60))
 
 
+@dataclass(frozen=True)
+class Pods:
+    """A canary of so many pods, of a workload of five; nothing is routed."""
+
+    present: int
+
+    def reaches(self, step: Step) -> bool:
+        """Judge by pods alone."""
+        return step.replicas.of(5) <= self.present
+
+    def same(self, one: Step, other: Step) -> bool:
+        """Judge by pods alone."""
+        return one.replicas.of(5) == other.replicas.of(5)
+
+
 @pytest.mark.parametrize(
     ("steps", "pods", "expected"),
     [
@@ -136,8 +152,9 @@ ONE_OF_FIVE, TWO_OF_FIVE, THREE_OF_FIVE = (Step(Amount(share, percent=True)) for
         ((THREE_OF_FIVE,), 2, 1),
         ((ONE_OF_FIVE, THREE_OF_FIVE), 2, 1),
         ((ONE_OF_FIVE, TWO_OF_FIVE, THREE_OF_FIVE), 0, 1),
+        ((ONE_OF_FIVE, TWO_OF_FIVE, TWO_OF_FIVE, TWO_OF_FIVE), 2, 2),
     ],
-    ids=["one before", "first gone", "last gone", "larger alone", "between two", "no pods yet"],
+    ids=["one before", "first gone", "last gone", "larger alone", "between two", "no pods yet", "alike"],
 )
 def test_release_stands_where_its_pods_are_in_a_plan_of_other_length(
     steps: tuple[Step, ...], pods: int, expected: int
@@ -145,7 +162,7 @@ def test_release_stands_where_its_pods_are_in_a_plan_of_other_length(
     """Steps added or removed: the last one that asks for no more than there is, and never what is beyond."""
     release = Release(step=2, next_step=3, plan_digest="digest-7")
 
-    placed = cursor.replanned(release, steps, NOW, lambda step: step.replicas.of(5) <= pods)
+    placed = cursor.replanned(release, steps, NOW, Pods(pods))
 
     assert placed is not None
     assert (placed.step, placed.state) == (expected, StepState.BEFORE_STEP_UPGRADE)
@@ -155,4 +172,4 @@ def test_release_keeps_its_index_in_a_plan_of_the_same_length() -> None:
     """Edited steps move no release: what the present one asks for now is done."""
     release = Release(step=1, next_step=2, plan_digest="digest-2")
 
-    assert cursor.replanned(release, (TWO_OF_FIVE, THREE_OF_FIVE), NOW, lambda _: True) is None
+    assert cursor.replanned(release, (TWO_OF_FIVE, THREE_OF_FIVE), NOW, Pods(5)) is None

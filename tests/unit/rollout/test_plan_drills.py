@@ -177,7 +177,7 @@ RULES: dict[str, tuple[Change, Callable[[], None]]] = {
         drills.workload_deleted_before_adoption,
     ),
     "an edited plan takes a release nowhere": (
-        without(advancing, "_is_reached", lambda *_: True),
+        without(advancing._Standing, "reaches", lambda *_: True),  # noqa: SLF001 - the rule itself
         drills.plan_shortened,
     ),
     "a canary shrinks": (without(pods, "shrink"), drills.jumps_back),

@@ -6,7 +6,7 @@ from tests.unit.rollout.model import controllers
 from tests.unit.rollout.model.controllers import tag_of
 from tests.unit.rollout.model.reconciling import reconcile, settle
 from tests.unit.rollout.model.routing import APP
-from tests.unit.rollout.model.world import World, step, template
+from tests.unit.rollout.model.world import World, rollout, step, template
 from tests.unit.rollout.test_plan_interrupted import SMALL, edit, waiting
 
 OURS = ("Deployment", "Service", "Ingress")
@@ -163,3 +163,42 @@ def test_gate_that_was_resumed_by_hand_comes_to_rest(replicas: int, events: int)
 
     assert world.status["phase"] in {"Progressing", "Healthy"}
     assert sum(world.ready_by_tag().values()) == replicas
+
+
+def test_third_version_in_a_roll_back_is_held_though_the_plan_is_broken() -> None:
+    """The gate is still closed: what is applied then is not the version that is being returned to."""
+    world = waiting([step(20, "40%"), step(60, "60%")])
+    world.apply_template("v1")
+    reconcile(world, writes=1)
+    world.change_spec({"strategy": {"canary": {"failureThreshold": "nonsense"}}})
+
+    world.apply_template("v3")
+    settle(world)
+
+    assert world.gate_closed
+    assert world.ready_by_tag() == {"v1": 5}
+
+
+def test_workload_deleted_while_the_plan_is_broken_leaves_nothing() -> None:
+    """Clean-up needs no plan."""
+    world = broken_in_the_middle()
+
+    world.store.delete("Deployment", APP)
+    settle(world)
+
+    assert world.leftovers() == []
+
+
+def test_canary_without_history_is_still_known_to_be_edited() -> None:
+    """A canary keeps its revisions, whatever the workload does with its own."""
+    world = World(replicas=5)
+    world.store.patch("Deployment", APP, {"spec": {"revisionHistoryLimit": 0}})
+    world.store.create(rollout([step(20, "40%")], grace=0))
+    settle(world)
+    world.apply_template("v2")
+    settle(world)
+
+    found = world.store.get("Deployment", f"{APP}-{world.release_id}")
+
+    assert found
+    assert "revisionHistoryLimit" not in found["spec"]

@@ -4,20 +4,23 @@ from typing import Any
 
 import pytest
 
+from rollout import names
 from tests.unit.rollout.model import controllers
-from tests.unit.rollout.model.reconciling import reconcile, settle
+from tests.unit.rollout.model.reconciling import reconcile, settle, settle_without_waiting
 from tests.unit.rollout.model.routing import APP
 from tests.unit.rollout.model.world import World, rollout, step, template
 
 
-def waiting(steps: list[dict[str, Any]], at: int = 1, *, replicas: int = 5, routed: bool = True) -> World:
-    """Return a world whose release of v2 waits for approval at a step."""
+def waiting(
+    steps: list[dict[str, Any]], at: int = 1, *, replicas: int = 5, routed: bool = True, timed: bool = False
+) -> World:
+    """Return a world whose release of v2 waits at a step: for approval, or until its pause ends."""
     world = World(replicas=replicas)
     world.grace_seconds = 0
     world.store.create(rollout(steps, grace=0, routed=routed))
     settle(world)
     world.apply_template("v2")
-    settle(world)
+    (settle_without_waiting if timed else settle)(world)
     for _ in range(at - 1):
         world.approve_present_step()
         settle(world)
@@ -76,6 +79,72 @@ def test_approval_of_an_edited_plan_counts_by_whatever_clock_it_was_stamped() ->
     settle(world)
 
     assert (world.release["currentStepIndex"], world.canary_weight()) == (2, 40)
+
+
+@pytest.mark.parametrize("how", ["annotation", "status"])
+def test_approval_does_not_count_for_a_plan_whose_next_step_was_edited_meanwhile(how: str) -> None:
+    """Approved was to go on to 40 %; while paused, the step after the present one became 100 %."""
+    world = waiting([step(20, "20%"), step(40, "40%")])
+    pause(world, paused=True)
+    if how == "annotation":
+        world.approve_present_step()
+    else:
+        world.write_release({"currentStepState": "StepReady"})
+    edit(world, [step(20, "20%"), step(100, "100%")])
+
+    pause(world, paused=False)
+
+    assert (world.release["currentStepIndex"], world.release["currentStepState"]) == (1, "StepPaused")
+    assert world.canary_weight() == 20
+
+
+@pytest.mark.parametrize(
+    "edited",
+    [
+        [step(5, "10%"), step(10, "20%"), step(20, "20%"), step(100, "100%")],
+        [step(5, "10%"), step(10, "10%"), step(20, "20%"), step(90, "90%"), step(95, "95%")],
+    ],
+    ids=["shorter", "same length"],
+)
+def test_jump_asked_for_while_paused_into_a_plan_that_was_edited_then_is_forgotten(
+    edited: list[dict[str, Any]],
+) -> None:
+    """Step 4 was 40 %: nobody asked for what it is when the release goes on."""
+    world = waiting(SMALL)
+    pause(world, paused=True)
+    world.write_release({"nextStepIndex": 4})
+    edit(world, edited)
+
+    pause(world, paused=False)
+
+    assert (world.release["currentStepIndex"], world.canary_weight()) == (1, 5)
+
+
+def test_duration_that_is_edited_is_counted_from_when_the_pause_began() -> None:
+    """An edit of the plan is no new pause."""
+    world = waiting([step(20, "20%", pause=600), step(60, "60%")], at=1, timed=True)
+    world.wait(100)
+    edit(world, [step(20, "20%", pause=120), step(60, "60%")])
+    begun = world.now
+
+    settle(world)
+
+    assert world.release["currentStepIndex"] == 2
+    assert (world.now - begun).total_seconds() <= 30
+
+
+def test_void_approval_is_replaced_by_the_command_that_is_printed() -> None:
+    """Written again, the same value would change nothing: the command takes it away first."""
+    world = waiting([step(20, "20%"), step(60, "60%")])
+    world.approve_present_step()
+    settle(world)
+    world.write_release({"nextStepIndex": 1})
+    settle(world)
+
+    told = [each.note for each in world.events if each.reason == "StepPaused"][-1]
+
+    assert f"{names.APPROVE}- && " in told
+    assert told.endswith(f"{names.APPROVE}={world.release_id}/1 --overwrite")
 
 
 def test_step_added_to_a_plan_of_equal_pods_raises_no_weight() -> None:

@@ -157,6 +157,26 @@ def test_marks_of_an_exported_manifest_are_left_out(old: Json | None) -> None:
     assert "remove them" in said(found)[0]
 
 
+@pytest.mark.parametrize("old", [None, http_route(OWN)], ids=["create", "update"])
+def test_manifest_taken_in_a_release_is_given_back_as_its_owners(old: Json | None) -> None:
+    """A backup, restored: with its marks alone gone, a fifth would go for ever to a Service that is gone."""
+    new = http_route(SPLIT, marked())
+
+    assert reviews.patched(new, answer(old, new)) == http_route(OWN, {})
+
+
+@pytest.mark.parametrize(
+    "ref", [{"name": "web", "weight": 2_000_000}, {"name": "web", "weight": "x"}, {"weight": 1}, {}, "web"]
+)
+def test_rules_that_the_api_refuses_pass_as_they_are(ref: Any) -> None:
+    """Made to fit, they would be let in: the API server says what is wrong with them."""
+    new = http_route([{"backendRefs": [ref]}], marked())
+
+    result = reviews.patched(new, answer(http_route(SPLIT, marked()), new))
+
+    assert result["spec"] == new["spec"]
+
+
 def test_route_of_a_vanished_rollout_is_its_owners() -> None:
     """Nothing is carried and nothing rendered."""
     new = http_route(OWN, {})
