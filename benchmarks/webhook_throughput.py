@@ -13,7 +13,7 @@ import multiprocessing
 import ssl
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection
@@ -63,9 +63,9 @@ class OneRollout:
         """Return none."""
         return ()
 
-    def traffic_routings(self, _namespace: str) -> frozenset[str]:
+    def traffic_routings(self, _namespace: str) -> Mapping[str, Json]:
         """Return none."""
-        return frozenset()
+        return {}
 
 
 def deployment(image: str, annotations: Json, **spec: Any) -> Json:

@@ -20,6 +20,7 @@ from reconciler.execution import Executor
 from reconciler.installation import NAME, REQUESTED, Caretaker, Installation
 from reconciler.leaving import Leaver
 from reconciler.reporting import Reporter
+from reconciler.routing_keeper import RoutingKeeper
 from reconciler.settings import ReconcilerSettings
 from reconciler.strays import Strays
 from reconciler.world import World
@@ -43,6 +44,7 @@ class Assembly:
     leaver: Leaver
     controller: Controller
     strays: Strays
+    keeper: RoutingKeeper
     election: Election
     workers: int
 
@@ -73,6 +75,7 @@ class Assembly:
         async with asyncio.TaskGroup() as group:
             group.create_task(self.controller.work(self.workers))
             group.create_task(self.strays.work())
+            group.create_task(self.keeper.work())
             # Beside the work: where a policy refuses it, releases go on; only leaving is less safe then.
             group.create_task(self.leaver.persist(self.caretaker.claim))
 
@@ -131,8 +134,18 @@ async def assemble(settings: ReconcilerSettings, process: Process) -> Assembly:
     caretaker = Caretaker(client, installation)
     leaver = Leaver(client, world, caretaker, process.clock.now, process.log)
     strays = Strays(client, world, writer, lambda: election.leading, process.log)
+    keeper = RoutingKeeper(client, world, lambda: election.leading, process.log)
     return Assembly(
-        process, client, installation, caretaker, leaver, controller, strays, election, settings.workers
+        process,
+        client,
+        installation,
+        caretaker,
+        leaver,
+        controller,
+        strays,
+        keeper,
+        election,
+        settings.workers,
     )
 
 

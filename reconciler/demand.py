@@ -46,6 +46,7 @@ class Demand:
 
     def __post_init__(self) -> None:
         self.world.rollouts.subscribe(self._hear)
+        self.world.traffic_routings.subscribe(self._hear)
         self.world.kinds.subscribe(self._hear, self._hear)
 
     async def run(self) -> NoReturn:

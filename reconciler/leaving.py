@@ -13,12 +13,15 @@ from functools import partial
 
 from kube.client import Client
 from kube.errors import KubeError
-from kube.resources import DEPLOYMENTS, SERVICES
+from kube.resources import DEPLOYMENTS, SERVICES, TRAFFIC_ROUTINGS
+from kube.wire import JsonObject
 from reconciler.controller import Controller
+from reconciler.execution import carries
 from reconciler.installation import DONE, Caretaker
 from reconciler.strays import freed, let_go, widened
 from reconciler.world import World
 from rollout.release.plan import has_left, leave
+from rollout.shared_routing_status import unheld, uninstalled
 from runtime.logs import Log
 
 # `kubectl delete -f` sends one deletion after the other; what is let go plainly and deleted a moment later
@@ -100,6 +103,19 @@ class Leaver:
                 metadata = route["metadata"]
                 resource = self.world.cache_of(route["kind"], route["apiVersion"]).resource
                 await self.client.patch(resource.ref(metadata["namespace"], metadata["name"]), change)
+        for routing in self.world.traffic_routings.items():
+            await self._free(routing)
+
+    async def _free(self, routing: JsonObject) -> None:
+        """Show on a TrafficRouting that nobody looks after it, and hold it no longer."""
+        metadata = routing["metadata"]
+        ref = TRAFFIC_ROUTINGS.ref(metadata["namespace"], metadata["name"])
+        said = uninstalled(routing)
+        if not carries(routing.get("status"), said):
+            await self.client.patch(ref, {"status": said}, subresource="status")
+        left = unheld(metadata.get("finalizers") or (), ())
+        if left is not None:
+            await self.client.patch(ref, {"metadata": {"uid": metadata["uid"], "finalizers": left}})
 
     async def _quiet(self) -> None:
         """Wait until our own objects have stopped changing."""

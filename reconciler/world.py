@@ -23,12 +23,15 @@ from kube.resources import (
     REPLICA_SETS,
     ROLLOUTS,
     SERVICES,
+    TRAFFIC_ROUTINGS,
 )
 from kube.wire import JsonObject, Key
 from reconciler.kinds import Kinds, marked_by
 from rollout import manifests, names
 from rollout.observation import digested, is_ready, observe, read_trouble
 from rollout.route_kinds import HTTP_ROUTE, RouteKind, RouteRef
+from rollout.shared_routing import Engaged, engaged
+from rollout.shared_routing_status import users
 from rollout.snapshot import Snapshot
 
 _OWNER = "owner"  # index: namespace/uid of the controlling owner
@@ -40,6 +43,9 @@ _SELECTOR = "selector"  # index of Deployments: namespace and one label that it 
 _PINNED_BY = "pinned-by"  # index of Services: namespace/name of the Rollout
 _ROUTE = "route"  # index of Rollouts: apiVersion/kind/namespace/name of an object that routes for them
 _ROUTE_KIND = "route-kind"  # index of Rollouts: apiVersion/kind of such an object
+_ROUTED = (_SERVICE, _INGRESS, _ROUTE, _ROUTE_KIND)  # of TrafficRoutings as well
+_TRAFFIC_ROUTING = "traffic-routing"  # index of Rollouts: namespace/name of a TrafficRouting they go through
+_USER = "user"  # index of TrafficRoutings: namespace/name of a Rollout whose release goes through it
 
 Listener = Callable[[Iterable[Key]], None]
 """Hears which Rollouts' next move may have changed."""
@@ -57,6 +63,17 @@ class World:
                 _INGRESS: _ingresses,
                 _ROUTE: _routes,
                 _ROUTE_KIND: _route_kinds,
+                _TRAFFIC_ROUTING: _traffic_routings,
+            },
+        )
+        self.traffic_routings: Cache[JsonObject] = Cache(
+            TRAFFIC_ROUTINGS,
+            indexers={
+                _SERVICE: _services,
+                _INGRESS: _ingresses,
+                _ROUTE: _routes,
+                _ROUTE_KIND: _route_kinds,
+                _USER: _users,
             },
         )
         self.deployments: Cache[JsonObject] = Cache(
@@ -83,6 +100,7 @@ class World:
         """The caches that are there all the time, by the kind they hold."""
         caches = (
             self.rollouts,
+            self.traffic_routings,
             self.deployments,
             self.replica_sets,
             self.pods,
@@ -106,7 +124,9 @@ class World:
     @property
     def kinds_asked_for(self) -> frozenset[RouteKind]:
         """The kinds, of those that may not exist, that Rollouts refer to."""
-        return frozenset(RouteKind(*text.rsplit("/", 1)) for text in self.rollouts.index_values(_ROUTE_KIND))
+        named = {*self.rollouts.index_values(_ROUTE_KIND), *self.traffic_routings.index_values(_ROUTE_KIND)}
+        asked = (text for text in named if any(self._referring(_ROUTE_KIND, text)))
+        return frozenset(RouteKind(*text.rsplit("/", 1)) for text in asked)
 
     def cache_of(self, kind: str, api_version: str = "") -> Cache[JsonObject]:
         """Give the cache of a kind; raises NotFound for one that went away since it was observed."""
@@ -143,7 +163,8 @@ class World:
 
     def observe(self, rollout: JsonObject, now: datetime) -> Snapshot:
         """Take the snapshot of everything around a Rollout."""
-        unseen = ((kind, self.kinds.unseen(kind)) for kind in {each.of_kind for each in route_refs(rollout)})
+        refs = route_refs(self._routings_of(rollout))
+        unseen = ((kind, self.kinds.unseen(kind)) for kind in {each.of_kind for each in refs})
         return observe(
             rollout,
             self.around(rollout),
@@ -156,7 +177,8 @@ class World:
     def routes_around(self, rollout: JsonObject) -> list[JsonObject]:
         """Collect the users' own routes: those that a Rollout names, in order, then others with its mark."""
         namespace, name = rollout["metadata"]["namespace"], rollout["metadata"]["name"]
-        named = (self.kinds.get(ref.of_kind, namespace, ref.name) for ref in route_refs(rollout))
+        refs = route_refs(self._routings_of(rollout))
+        named = (self.kinds.get(ref.of_kind, namespace, ref.name) for ref in refs)
         found = [*(each for each in named if each is not None), *self.kinds.marked_by(Key(namespace, name))]
         by_uid: dict[str, JsonObject] = {}
         for each in found:
@@ -168,10 +190,11 @@ class World:
         """Collect the objects that matter to a Rollout."""
         namespace, uid = rollout["metadata"]["namespace"], rollout["metadata"]["uid"]
         deployments = self._deployments(rollout, namespace, uid)
-        services = self._named(self.services, namespace, _with_canary(_service_names(rollout)))
+        routings = self._routings_of(rollout)
+        services = self._named(self.services, namespace, _with_canary(_service_names(routings)))
         services |= _by_name(self.services.by_index(_OWNER, f"{namespace}/{uid}"))
         services |= _by_name(self.services.by_index(_PINNED_BY, f"{namespace}/{rollout['metadata']['name']}"))
-        ingresses = self._named(self.ingresses, namespace, _with_canary(_ingress_names(rollout)))
+        ingresses = self._named(self.ingresses, namespace, _with_canary(_ingress_names(routings)))
         ingresses |= _by_name(self.ingresses.by_index(_OWNER, f"{namespace}/{uid}"))
         sets = self._replica_sets(rollout, deployments.values())
         deployments |= self._rivals(namespace, deployments.values())
@@ -180,6 +203,7 @@ class World:
         pods = (self._pods(each, whole=bool(own.intersection(_owners(each)))) for each in sets)
         slices = (self.endpoint_slices.by_index(_SERVICE, f"{namespace}/{name}") for name in services)
         found: list[JsonObject] = [*deployments.values(), *sets, *services.values(), *ingresses.values()]
+        found += self._traffic_routings_of(rollout)
         for group in (*pods, *slices):
             found.extend(group)
         return found
@@ -188,6 +212,27 @@ class World:
         """Give the pods of a ReplicaSet that are in trouble, or all of them."""
         found = self.pods.by_index(_OWNER, _place(revision))
         return found if whole else [each for each in found if read_trouble(each)]
+
+    def _traffic_routings_of(self, rollout: JsonObject) -> list[JsonObject]:
+        """Give the TrafficRoutings that a Rollout refers to, goes through or holds."""
+        namespace, name = rollout["metadata"]["namespace"], rollout["metadata"]["name"]
+        named = self._named(self.traffic_routings, namespace, _traffic_routing_names(rollout))
+        held = _by_name(self.traffic_routings.by_index(_USER, f"{namespace}/{name}"))
+        return list((named | held).values())
+
+    def _routings_of(self, rollout: JsonObject) -> list[Any]:
+        """Give what routes for a Rollout: by its own word, and by that of TrafficRoutings."""
+        shared = (_routings(each) for each in self._traffic_routings_of(rollout))
+        return [*_routings(rollout), *(routing for group in shared for routing in group)]
+
+    def users_of(self, routing: JsonObject) -> list[JsonObject]:
+        """Give the Rollouts that refer to a TrafficRouting or go through it."""
+        metadata = routing["metadata"]
+        return self.rollouts.by_index(_TRAFFIC_ROUTING, f"{metadata['namespace']}/{metadata['name']}")
+
+    def held_by(self, rollout: Key) -> list[JsonObject]:
+        """Give the TrafficRoutings through which a Rollout's release goes."""
+        return self.traffic_routings.by_index(_USER, "/".join(rollout))
 
     def governors_of(self, deployment: JsonObject) -> list[JsonObject]:
         """Give the Rollouts that refer to a Deployment."""
@@ -251,6 +296,9 @@ class World:
             case "Service":
                 yield from self._referring(_SERVICE, f"{namespace}/{metadata['name']}")
                 yield from (_key(pinner) for pinner in _pinned_by(value))
+            case "TrafficRouting":
+                yield from (_rollout_key(each) for each in self.users_of(value))
+                yield from (_key(user) for user in _users(value))
             case "Ingress":
                 yield from self._referring(_INGRESS, f"{namespace}/{metadata['name']}")
             case "EndpointSlice":
@@ -303,8 +351,9 @@ class World:
         return {name: value for name, value in found if value is not None}
 
     def _referring(self, index: str, value: str) -> Iterator[Key]:
-        for rollout in self.rollouts.by_index(index, value):
-            yield Key(rollout["metadata"]["namespace"], rollout["metadata"]["name"])
+        yield from (_rollout_key(each) for each in self.rollouts.by_index(index, value))
+        for routing in self.traffic_routings.by_index(index, value) if index in _ROUTED else ():
+            yield from (_rollout_key(each) for each in self.users_of(routing))
 
     def _rollouts_of_deployment(self, namespace: str, name: str) -> Iterator[Key]:
         yield from self._referring(_WORKLOAD, f"{namespace}/{name}")
@@ -419,26 +468,33 @@ def _workloads(rollout: JsonObject) -> Iterable[str]:
 
 
 def _services(rollout: JsonObject) -> Iterable[str]:
-    return [f"{rollout['metadata']['namespace']}/{name}" for name in _with_canary(_service_names(rollout))]
+    return [
+        f"{rollout['metadata']['namespace']}/{name}"
+        for name in _with_canary(_service_names(_routings(rollout)))
+    ]
 
 
 def _ingresses(rollout: JsonObject) -> Iterable[str]:
-    return [f"{rollout['metadata']['namespace']}/{name}" for name in _with_canary(_ingress_names(rollout))]
+    return [
+        f"{rollout['metadata']['namespace']}/{name}"
+        for name in _with_canary(_ingress_names(_routings(rollout)))
+    ]
 
 
 def _routes(rollout: JsonObject) -> Iterable[str]:
     namespace = rollout["metadata"]["namespace"]
-    return [f"{'/'.join(ref.of_kind)}/{namespace}/{ref.name}" for ref in route_refs(rollout)]
+    return [f"{'/'.join(ref.of_kind)}/{namespace}/{ref.name}" for ref in route_refs(_routings(rollout))]
 
 
 def _route_kinds(rollout: JsonObject) -> Iterable[str]:
-    return ["/".join(ref.of_kind) for ref in route_refs(rollout)]
+    return ["/".join(ref.of_kind) for ref in route_refs(_routings(rollout))]
 
 
-def route_refs(rollout: JsonObject) -> list[RouteRef]:
-    """Name the objects, of kinds that may not exist, that route for a Rollout."""
-    gateways = _texts(_at(each, "gateway", "httpRouteName") for each in _routings(rollout))
-    listed = [_at(each, "customNetworkRefs") for each in _routings(rollout)]
+def route_refs(routings: Iterable[Any]) -> list[RouteRef]:
+    """Name the objects, of kinds that may not exist, that route."""
+    entries = list(routings)
+    gateways = _texts(_at(each, "gateway", "httpRouteName") for each in entries)
+    listed = [_at(each, "customNetworkRefs") for each in entries]
     custom = [ref for refs in listed if isinstance(refs, list) for ref in refs]
     fields = [[_at(ref, key) for key in ("apiVersion", "kind", "name")] for ref in custom]
     named = [RouteRef(*_texts(each)) for each in fields if len(_texts(each)) == len(each) and all(each)]
@@ -459,17 +515,49 @@ def _workload_names(rollout: JsonObject) -> list[str]:
     return _texts([_at(rollout, "spec", "workloadRef", "name")])
 
 
-def _service_names(rollout: JsonObject) -> list[str]:
-    return _texts(_at(each, "service") for each in _routings(rollout))
+def _service_names(routings: Iterable[Any]) -> list[str]:
+    return _texts(_at(each, "service") for each in routings)
 
 
-def _ingress_names(rollout: JsonObject) -> list[str]:
-    return _texts(_at(each, "ingress", "name") for each in _routings(rollout))
+def _ingress_names(routings: Iterable[Any]) -> list[str]:
+    return _texts(_at(each, "ingress", "name") for each in routings)
 
 
-def _routings(rollout: JsonObject) -> list[Any]:
-    found = _at(rollout, "spec", "strategy", "canary", "trafficRoutings")
-    return found if isinstance(found, list) else []
+def _routings(value: JsonObject) -> list[Any]:
+    """List what a Rollout says, or a TrafficRouting, or did when a release began to go through it."""
+    noted = _engaged(value)
+    said = (
+        _at(value, "spec", "strategy", "canary", "trafficRoutings"),
+        _at(value, "spec", "objectRef"),
+        _at(noted.spec, "objectRef") if noted else None,
+    )
+    return [each for listed in said if isinstance(listed, list) for each in listed]
+
+
+def _engaged(rollout: JsonObject) -> Engaged | None:
+    return engaged((rollout["metadata"].get("annotations") or {}).get(names.ENGAGED))
+
+
+def _traffic_routing_names(rollout: JsonObject) -> list[str]:
+    """Name the TrafficRoutings that a Rollout refers to, by annotation or field, and goes through."""
+    annotated = _at(rollout, "metadata", "annotations", names.TRAFFIC_ROUTING)
+    noted = _engaged(rollout)
+    named = (annotated, _at(rollout, "spec", "strategy", "canary", "trafficRoutingRef"))
+    return _texts((*named, noted.name if noted else None))
+
+
+def _traffic_routings(rollout: JsonObject) -> Iterable[str]:
+    return [f"{rollout['metadata']['namespace']}/{name}" for name in _traffic_routing_names(rollout)]
+
+
+def _users(routing: JsonObject) -> Iterable[str]:
+    """Name the Rollouts that hold a TrafficRouting by a finalizer."""
+    metadata = routing["metadata"]
+    return [f"{metadata['namespace']}/{name}" for name in users(metadata.get("finalizers") or ())]
+
+
+def _rollout_key(rollout: JsonObject) -> Key:
+    return Key(rollout["metadata"]["namespace"], rollout["metadata"]["name"])
 
 
 def _at(value: Any, *path: str) -> Any:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 from rollout import names
 from rollout.actions import Event
+from rollout.problems import Problem
 from rollout.route_kinds import RouteKind
 
 WORKLOAD_NOT_FOUND = "Workload Not Found"
@@ -22,6 +23,10 @@ DISABLING = "Disabling rollout, release resources"
 DISABLED = "Rollout is disabled"
 TERMINATING = "rollout is in terminating"
 UNINSTALLED = "Sluice was uninstalled: changes of the workload are not held any more"
+ROUTING_HEALTHY = "TrafficRouting is Healthy"
+ROUTING_PROGRESSING = "TrafficRouting is Progressing"
+ROUTING_FINALIZING = "TrafficRouting is Finalizing"
+ROUTING_UNINSTALLED = "Sluice was uninstalled: nothing is routed by this any more"
 
 
 def step_upgrade(step: int, steps: int) -> str:
@@ -251,6 +256,87 @@ def original_lost(kind: str, name: str) -> str:
         f"{kind} {name}: annotation {names.ORIGINAL_SPEC} is missing or broken, so what it was is not known: "
         f"write its spec as it was before the release, and remove the annotation {names.ROUTED_BY}"
     )
+
+
+def traffic_routing_missing(name: str) -> str:
+    """Say: the TrafficRouting does not exist."""
+    return (
+        f"TrafficRouting {name} not found: create it, or correct the Rollout's reference; until then nothing "
+        "moves"
+    )
+
+
+def traffic_routing_leaves(name: str) -> str:
+    """Say: the TrafficRouting is being deleted before this release has begun to use it."""
+    return f"TrafficRouting {name} is being deleted: create it anew; until then nothing moves"
+
+
+def traffic_routing_foreign(name: str, deployment: str) -> str:
+    """Say: none of its Services is the workload's."""
+    return (
+        f"TrafficRouting {name} names no Service that selects the pods of Deployment {deployment}, and the "
+        "steps have traffic: correct either"
+    )
+
+
+def traffic_routing_attended(name: str) -> str:
+    """Say: a release goes by without traffic of its own."""
+    return (
+        f"TrafficRouting {name} names no Service that selects the pods of this Deployment: they come up step "
+        "by step, and no request is sent to them by a route"
+    )
+
+
+def traffic_routing_unreadable(name: str, problems: Iterable[Problem]) -> str:
+    """Say: what the TrafficRouting asks for has no meaning."""
+    found = "; ".join(str(each) for each in problems)
+    return f"TrafficRouting {name} cannot be used: {found}"
+
+
+def traffic_routing_unfit(name: str, why: str) -> str:
+    """Say: what the TrafficRouting and the steps ask for together cannot be done."""
+    return f"TrafficRouting {name} cannot carry this release: {why}"
+
+
+def rollout_name_too_long(rollout: str, most: int) -> str:
+    """Say: the name cannot stand in the finalizer by which a TrafficRouting is held."""
+    return (
+        f"Rollout {rollout} cannot go through a TrafficRouting: its name has more than {most} characters; "
+        "use a shorter one, or trafficRoutings"
+    )
+
+
+def traffic_routing_gone(name: str) -> str:
+    """Say: a release goes through a TrafficRouting that does not exist any more."""
+    return (
+        f"TrafficRouting {name} is gone, though a release goes through it: requests go where they went, and "
+        "rolling back works; create it again to go on"
+    )
+
+
+def traffic_routing_deleted(name: str) -> str:
+    """Say: a TrafficRouting is deleted while a release goes through it."""
+    return f"TrafficRouting {name} is being deleted: it goes when this release has given its traffic back"
+
+
+def traffic_routing_changed(name: str) -> str:
+    """Say: the routes of a TrafficRouting were changed while a release goes through it."""
+    return (
+        f"spec.objectRef of TrafficRouting {name} was changed: this release keeps the routes that it began "
+        "with, the next one takes the change"
+    )
+
+
+def routing_terminating(rollouts: Iterable[str]) -> str:
+    """Say on a TrafficRouting: it is being deleted, and what for it waits."""
+    waits = ", ".join(sorted(rollouts))
+    text = "TrafficRouting is Terminating"
+    return f"{text}: waits until Rollout {waits} has given its traffic back" if waits else text
+
+
+def routing_unreadable(problems: Iterable[Problem]) -> str:
+    """Say on a TrafficRouting: it has no meaning."""
+    return f"TrafficRouting is Initializing: {'; '.join(str(each) for each in problems)}"
 
 
 def script_missing(key: str) -> str:

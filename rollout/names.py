@@ -11,6 +11,9 @@ STORAGE_VERSION = "v1beta1"
 ROLLOUT_FINALIZER = "rollouts.kruise.io/rollout"
 ROLLING_STYLE = "rollouts.kruise.io/rolling-style"
 TRAFFIC_ROUTING = "rollouts.kruise.io/trafficrouting"
+"""Names a TrafficRouting; on TrafficRoutings the same text is our finalizer."""
+ENGAGED = "sluice.dev/engaged"
+"""JSON ``{"name", "spec"}``: the TrafficRouting of the present release, as it was when that began."""
 APPROVE = "sluice.dev/approve"
 """``<release>/<step>``: approves that step of that release. Also accepted on the Deployment."""
 APPROVED_BY = "sluice.dev/approved-by"
@@ -40,6 +43,12 @@ MADE_BY = "sluice.dev/made-by"
 
 A label, as a Deployment's annotations go on to its ReplicaSets, and back by ``kubectl rollout undo``.
 """
+
+# --- on TrafficRoutings --------------------------------------------------------------------------
+TRAFFIC_ROUTING_FINALIZER = TRAFFIC_ROUTING
+"""On a TrafficRouting, while any release goes through it."""
+USED_BY = "progressing.rollouts.kruise.io/"
+"""Finalizer, before the name of the Rollout whose release goes through the object."""
 
 # --- on Services and routes ----------------------------------------------------------------------
 PIN = "sluice.dev/pin"

@@ -11,12 +11,13 @@ from datetime import datetime
 from math import ceil, floor
 from typing import Any
 
-from rollout import names
+from rollout import names, shared_routing
 from rollout.actions import Target
 from rollout.approval import Stamp, parse_stamp
 from rollout.parsing import parse, parse_routings
 from rollout.revision import template_digest
 from rollout.route_kinds import RouteKind, RouteRef, Unseen
+from rollout.shared_routing_status import users
 from rollout.snapshot import (
     Deployment,
     Gate,
@@ -27,6 +28,7 @@ from rollout.snapshot import (
     RouteObject,
     Service,
     Snapshot,
+    TrafficRouting,
 )
 from rollout.status import parse_time, read_status
 from rollout.wire import JsonObject
@@ -47,9 +49,9 @@ def observe(
 ) -> Snapshot:
     """Build the snapshot of one Rollout from the objects around it.
 
-    ``objects`` are Deployments, ReplicaSets, Pods in trouble or of canaries, Services, Ingresses and
-    EndpointSlices of the Rollout's namespace; more than needed does no harm. ``routed`` are objects of other
-    kinds, which may be called the same.
+    ``objects`` are Deployments, ReplicaSets, Pods in trouble or of canaries, Services, Ingresses,
+    EndpointSlices and TrafficRoutings of the Rollout's namespace; more than needed does no harm. ``routed``
+    are objects of other kinds, which may be called the same.
     """
     by_kind: dict[str, list[JsonObject]] = {}
     for each in objects:
@@ -77,6 +79,9 @@ def observe(
         ready_pods=read_ready_pods(by_kind.get("EndpointSlice", ())),
         route_objects={_route_ref(each): read_route_object(each) for each in routed},
         unseen=unseen or {},
+        traffic_routings={
+            each["metadata"]["name"]: read_traffic_routing(each) for each in by_kind.get("TrafficRouting", ())
+        },
         scripts=scripts or {},
     )
 
@@ -95,6 +100,22 @@ def read_rollout(value: JsonObject) -> RolloutObject:
         spec=parse(value),
         status=read_status(value.get("status")),
         routings=parse_routings(value),
+        engaged=shared_routing.engaged(_annotations(metadata).get(names.ENGAGED)),
+        noted=names.ENGAGED in _annotations(metadata),
+    )
+
+
+def read_traffic_routing(value: JsonObject) -> TrafficRouting:
+    """Read a TrafficRouting."""
+    metadata = value["metadata"]
+    finalizers = tuple(metadata.get("finalizers") or ())
+    return TrafficRouting(
+        target=_target("TrafficRouting", metadata),
+        deleting="deletionTimestamp" in metadata,
+        finalizers=finalizers,
+        users=users(finalizers),
+        shared=shared_routing.parse(value),
+        spec=_spec(value),
     )
 
 

@@ -78,7 +78,7 @@ def parse_routings(rollout: JsonObject) -> tuple[TrafficRoutingRef, ...]:
     found = []
     for entry in plan.child("trafficRoutings").items():
         known = len(problems)
-        routing = _routing(entry)
+        routing = read_routing(entry)
         if len(problems) == known:
             found.append(routing)
     return tuple(found)
@@ -152,8 +152,8 @@ def _step(field: Field, style: Style) -> Step:
     return Step(
         replicas=replicas.amount(1, _REPLICAS) or _ONE_POD,
         weight=_weight(field, style),
-        matches=tuple(_match(each) for each in field.child("matches").items()),
-        request_header_modifier=_header_modifier(field.child("requestHeaderModifier")),
+        matches=tuple(read_match(each) for each in field.child("matches").items()),
+        request_header_modifier=read_header_modifier(field.child("requestHeaderModifier")),
         pause_seconds=pause.child("duration").count(_DURATION),
     )
 
@@ -168,7 +168,8 @@ def _weight(step: Field, style: Style) -> int | None:
     return weight
 
 
-def _match(field: Field) -> Match:
+def read_match(field: Field) -> Match:
+    """Read one of the alternatives of ``matches``."""
     field.is_object()
     path = field.child("path")
     match = Match(
@@ -199,7 +200,8 @@ def _condition(field: Field) -> tuple[str, str, MatchType]:
     )
 
 
-def _header_modifier(field: Field) -> HeaderModifier | None:
+def read_header_modifier(field: Field) -> HeaderModifier | None:
+    """Read ``requestHeaderModifier``."""
     if not field.is_object():
         return None
     return HeaderModifier(
@@ -223,12 +225,13 @@ def _routings(plan: Field) -> tuple[TrafficRoutingRef, ...]:
     entries = tuple(field.items())
     if len(entries) == 1:
         entries = (Field(field.path, entries[0].value, entries[0].problems),)
-    routings = tuple(_routing(each) for each in entries)
-    _refuse_repeated(field, routings)
+    routings = tuple(read_routing(each) for each in entries)
+    refuse_repeated(field, routings)
     return routings
 
 
-def _routing(field: Field) -> TrafficRoutingRef:
+def read_routing(field: Field) -> TrafficRoutingRef:
+    """Read an entry of ``trafficRoutings``, or of a TrafficRouting's ``objectRef``."""
     field.is_object()
     grace = field.child("gracePeriodSeconds").count("TrafficRouting.GracePeriodSeconds cannot be negative")
     service = field.child("service")
@@ -252,7 +255,7 @@ def _routing(field: Field) -> TrafficRoutingRef:
     )
 
 
-def _refuse_repeated(field: Field, routings: Iterable[TrafficRoutingRef]) -> None:
+def refuse_repeated(field: Field, routings: Iterable[TrafficRoutingRef]) -> None:
     """One object cannot be changed by two scripts' results at once."""
     seen: set[tuple[str, str, str]] = set()
     for ref in (each for routing in routings for each in routing.custom):

@@ -11,7 +11,8 @@ from rollout.actions import Target
 from rollout.approval import Stamp
 from rollout.problems import Problem
 from rollout.route_kinds import RouteKind, RouteRef, Unseen
-from rollout.spec import RolloutSpec, TrafficRoutingRef
+from rollout.shared_routing import Engaged
+from rollout.spec import RolloutSpec, SharedRouting, TrafficRoutingRef
 from rollout.status import Status
 from rollout.wire import JsonObject
 
@@ -33,6 +34,10 @@ class RolloutObject:
     status: Status
     routings: tuple[TrafficRoutingRef, ...] = ()
     """As far as they can be read, also when the rest of the spec cannot."""
+    engaged: Engaged | None = None
+    """The TrafficRouting that its release goes through, as noted when that began."""
+    noted: bool = False
+    """Whether there is such a note at all, readable or not."""
 
 
 @dataclass(frozen=True)
@@ -151,6 +156,19 @@ class RouteObject:
 
 
 @dataclass(frozen=True)
+class TrafficRouting:
+    """A TrafficRouting object. ``shared`` is what could be parsed of its spec, or what prevents it."""
+
+    target: Target
+    deleting: bool
+    finalizers: tuple[str, ...]
+    users: tuple[str, ...]
+    """The Rollouts whose releases go through it."""
+    shared: SharedRouting | tuple[Problem, ...]
+    spec: JsonObject
+
+
+@dataclass(frozen=True)
 class Snapshot:
     """The observed world around one Rollout at one moment."""
 
@@ -175,5 +193,7 @@ class Snapshot:
     """The users' own objects that the Rollout names, and those that bear its mark though it does not."""
     unseen: Mapping[RouteKind, Unseen] = field(default_factory=dict)
     """Kinds that the Rollout names and of which no object can be seen: nothing is known about these."""
+    traffic_routings: Mapping[str, TrafficRouting] = field(default_factory=dict)
+    """The TrafficRoutings that the Rollout refers to or holds, by name; others do no harm."""
     scripts: Mapping[str, str] = field(default_factory=dict)
     """The users' own Lua scripts, by their key in the ConfigMap."""

@@ -151,6 +151,17 @@ class TrafficRoutingRef:
 
 
 @dataclass(frozen=True, slots=True)
+class SharedRouting:
+    """What a TrafficRouting object asks for: routes that Rollouts use one after the other."""
+
+    routings: tuple[TrafficRoutingRef, ...]
+    weight: int | None = None
+    """Percent of traffic for the canary of a release whose steps do not route themselves; so the rest."""
+    matches: tuple[Match, ...] = ()
+    request_header_modifier: HeaderModifier | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class PodTemplatePatch:
     """Labels and annotations that only canary pods get."""
 

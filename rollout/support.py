@@ -24,12 +24,13 @@ class Feature(Enum):
     GATEWAY = "trafficRoutings with gateway"
     CUSTOM_NETWORK = "trafficRoutings with customNetworkRefs"
     TRAFFIC_ROUTING = "trafficRoutingRef"
+    ROUTED_TWICE = "trafficRoutingRef beside trafficRoutings"
     NO_CANARY_SERVICE = "disableGenerateCanaryService with ingress or gateway"
     MIXED_CLASSES = "one Ingress with several classTypes"
     CLASS_LIMIT = "what a classType of ingress cannot say"
 
 
-EXISTING = frozenset({Feature.CANARY, Feature.GATEWAY, Feature.CUSTOM_NETWORK})
+EXISTING = frozenset({Feature.CANARY, Feature.GATEWAY, Feature.CUSTOM_NETWORK, Feature.TRAFFIC_ROUTING})
 """The features that exist."""
 _STYLES = {
     Style.CANARY: Feature.CANARY,
@@ -43,6 +44,7 @@ _HINTS = {
     Feature.GATEWAY: _INGRESS,
     Feature.CUSTOM_NETWORK: _INGRESS,
     Feature.TRAFFIC_ROUTING: "write the routing into trafficRoutings",
+    Feature.ROUTED_TWICE: "write all of the routing into one of them",
     Feature.MIXED_CLASSES: "one canary Ingress stands for all its trafficRoutings: give them one classType",
     Feature.NO_CANARY_SERVICE: "leave it out, or route by customNetworkRefs alone",
 }
@@ -105,6 +107,8 @@ def _asked_for(spec: RolloutSpec) -> Iterator[Missing]:
             yield from _of_ingress(spec, index, routing)
     if spec.traffic_routing_ref is not None:
         yield Missing(Feature.TRAFFIC_ROUTING)
+        if spec.routings:
+            yield Missing(Feature.ROUTED_TWICE)
     own_service = any(each.ingress_name or each.http_route for each in spec.routings)
     if spec.disable_generate_canary_service and own_service:
         yield Missing(Feature.NO_CANARY_SERVICE)

@@ -4,7 +4,7 @@ What an object means is ``rollout.parsing``'s; here is what may be meant. Paths 
 those that users of this API know (contract, 2.3). Total: any JSON gets an answer.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -35,6 +35,7 @@ _NAMES = {
 _ALPHA_NAMES = {
     Feature.PARTITION: "Rolling style 'Partition'",
     Feature.TRAFFIC_ROUTING: f"annotation {names.TRAFFIC_ROUTING}",
+    Feature.ROUTED_TWICE: f"annotation {names.TRAFFIC_ROUTING} beside trafficRoutings",
 }
 _ALPHA_HINTS = {Feature.PARTITION: f"remove annotation {names.ROLLING_STYLE} or set it to canary"}
 
@@ -57,13 +58,13 @@ class Neighbours:
 
     rollouts: Sequence[JsonObject] = ()
     """All Rollouts, of either version; the judged one may be among them."""
-    traffic_routings: Collection[str] | None = None
-    """Names of all TrafficRoutings; None where nobody knows, and then none is missed."""
+    traffic_routings: Mapping[str, JsonObject] | None = None
+    """All TrafficRoutings by name; None where nobody knows, and then none is missed."""
 
 
 def validate_create(new: JsonObject, neighbours: Neighbours, rules: Rules) -> tuple[Problem, ...]:
     """Judge a new Rollout."""
-    spec = _understood(new, rules)
+    spec = understood(new, rules)
     if isinstance(spec, tuple):
         return spec
     found = [
@@ -73,7 +74,6 @@ def validate_create(new: JsonObject, neighbours: Neighbours, rules: Rules) -> tu
         *_routing_limit(spec, rules),
         *_lengths(spec),
         *gateway_problems(spec, f"{_plan_path(spec)}.Steps"),
-        *(_unresolved(new, spec, neighbours) if Feature.TRAFFIC_ROUTING in rules.existing else ()),
         *_conflict(new, spec, neighbours),
     ]
     return tuple(found)
@@ -94,7 +94,7 @@ def validate_update(
 
 def scripted_classes(obj: JsonObject) -> tuple[str, ...]:
     """Name the classes of Ingress that only a script of the users' can know."""
-    spec = _understood(obj, Rules())
+    spec = understood(obj, Rules())
     if isinstance(spec, tuple):
         return ()
     named = {each.ingress_class for each in spec.routings if each.ingress_name}
@@ -104,7 +104,7 @@ def scripted_classes(obj: JsonObject) -> tuple[str, ...]:
 # --- what is meant -------------------------------------------------------------------------------
 
 
-def _understood(obj: JsonObject, rules: Rules) -> RolloutSpec | tuple[Problem, ...]:
+def understood(obj: JsonObject, rules: Rules) -> RolloutSpec | tuple[Problem, ...]:
     """Read the object through the version it is in."""
     if _is_alpha(obj) and (found := alpha_problems(obj, rules.partition_percent_limit)):
         return found
@@ -142,12 +142,12 @@ def _place(obj: JsonObject, spec: RolloutSpec, found: Missing) -> tuple[str, Any
     if found.limit:
         return f"{plan}.Steps[{found.step}].{found.limit.field}", found.classtype
     if found.routing is not None:
-        path, routing = list(_placed(spec))[found.routing]
+        path, routing = list(_placed(spec, _routing_path(spec)))[found.routing]
         return _place_of_routing(path, routing, found.feature)
     match found.feature:
         case Feature.PARTITION if _is_alpha(obj):
             return "RollingStyle", "partition"
-        case Feature.TRAFFIC_ROUTING:
+        case Feature.TRAFFIC_ROUTING | Feature.ROUTED_TWICE:
             return _routing_ref_path(obj, spec), spec.traffic_routing_ref
         case Feature.NO_CANARY_SERVICE:
             return f"{plan}.DisableGenerateCanaryService", True
@@ -203,7 +203,17 @@ def _routing_limit(spec: RolloutSpec, rules: Rules) -> Iterator[Problem]:
 def _lengths(spec: RolloutSpec) -> Iterator[Problem]:
     """Refuse names from which we could not make the names of canary objects."""
     yield from _too_long("Spec.ObjectRef.WorkloadRef", spec.workload.name, "", _MAX_LABEL)
-    for path, routing in _placed(spec):
+    yield from _routed_lengths(spec, _routing_path(spec))
+
+
+def routed_problems(spec: RolloutSpec, path: str) -> Iterator[Problem]:
+    """Judge routes that come from elsewhere as if the Rollout named them; ``path`` says from where."""
+    yield from _routed_lengths(spec, path)
+    yield from gateway_problems(spec, f"{_plan_path(spec)}.Steps")
+
+
+def _routed_lengths(spec: RolloutSpec, place: str) -> Iterator[Problem]:
+    for path, routing in _placed(spec, place):
         suffix = "" if spec.disable_generate_canary_service else names.CANARY_SUFFIX
         yield from _too_long(f"{path}.Service", routing.service, suffix, _MAX_LABEL)
         if routing.ingress_name:
@@ -216,13 +226,6 @@ def _too_long(path: str, name: str, suffix: str, limit: int) -> Iterator[Problem
         used = f"{name}{suffix}" if suffix else "a label value"
         message = f"name must be no more than {longest} characters"
         yield Problem(path, name, message, f"It is used for {used}, which may have {limit}")
-
-
-def _unresolved(obj: JsonObject, spec: RolloutSpec, neighbours: Neighbours) -> Iterator[Problem]:
-    name, known = spec.traffic_routing_ref, neighbours.traffic_routings
-    if name is not None and known is not None and name not in known:
-        path = _routing_ref_path(obj, spec)
-        yield Problem(path, name, f"TrafficRouting {name} not found in this namespace", "Create it first")
 
 
 def _conflict(obj: JsonObject, spec: RolloutSpec, neighbours: Neighbours) -> Iterator[Problem]:
@@ -299,9 +302,12 @@ def _routing_ref_path(obj: JsonObject, spec: RolloutSpec) -> str:
     return f"{_plan_path(spec)}.TrafficRoutingRef"
 
 
-def _placed(spec: RolloutSpec) -> Iterator[tuple[str, TrafficRoutingRef]]:
+def _routing_path(spec: RolloutSpec) -> str:
+    return f"{_plan_path(spec)}.TrafficRouting"
+
+
+def _placed(spec: RolloutSpec, path: str) -> Iterator[tuple[str, TrafficRoutingRef]]:
     """Go through the routings with their paths; messages have always named a single one without an index."""
-    path = f"{_plan_path(spec)}.TrafficRouting"
     for index, routing in enumerate(spec.routings):
         yield (path if len(spec.routings) == 1 else f"{path}[{index}]"), routing
 

@@ -185,6 +185,14 @@ def forgotten(part: str) -> str:
     )
 
 
+def strategy_unused(routing: str) -> str:
+    """Tell that a Rollout's steps route themselves."""
+    return (
+        f"spec.strategy of TrafficRouting {routing} is not used: the steps of this Rollout say what goes to "
+        "the canary; remove traffic and matches from every step to leave it to the TrafficRouting"
+    )
+
+
 def problems(found: Sequence[Problem]) -> str:
     """Deny a Rollout: every problem at once, so that one more try is enough."""
     return "; ".join(str(each) for each in found)

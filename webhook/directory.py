@@ -3,7 +3,7 @@
 Answers from watch caches; only ``read_governors`` asks the API server.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from kube.cache import Cache
@@ -41,8 +41,8 @@ class Directory(Protocol):
         """Return the namespace's Rollouts, as cached."""
         ...
 
-    def traffic_routings(self, namespace: str) -> Collection[str]:
-        """Return the names of the namespace's TrafficRoutings, as cached."""
+    def traffic_routings(self, namespace: str) -> Mapping[str, JsonObject]:
+        """Return the namespace's TrafficRoutings by name, as cached."""
         ...
 
 
@@ -90,9 +90,10 @@ class CachedDirectory:
         """Return the namespace's Rollouts, as cached."""
         return self._rollouts.by_index(_NAMESPACE, namespace)
 
-    def traffic_routings(self, namespace: str) -> Collection[str]:
-        """Return the names of the namespace's TrafficRoutings, as cached."""
-        return {each["metadata"]["name"] for each in self._traffic_routings.by_index(_NAMESPACE, namespace)}
+    def traffic_routings(self, namespace: str) -> Mapping[str, JsonObject]:
+        """Return the namespace's TrafficRoutings by name, as cached."""
+        found = self._traffic_routings.by_index(_NAMESPACE, namespace)
+        return {each["metadata"]["name"]: each for each in found}
 
 
 def routing_of(rollout: JsonObject) -> str | None:

@@ -16,7 +16,16 @@ from rollout.gate import Deployment, Governor
 from rollout.validation import Neighbours, Rules
 from runtime.clock import Clock
 from runtime.logs import Log
-from webhook import conversion, custom_routes, deployments, http_routes, review, rollouts, services
+from webhook import (
+    conversion,
+    custom_routes,
+    deployments,
+    http_routes,
+    review,
+    rollouts,
+    services,
+    traffic_routings,
+)
 from webhook.directory import Directory
 from webhook.policy import Policy
 from webhook.review import Denial, Request, Review, Verdict
@@ -34,6 +43,7 @@ _SERVICE = msgspec.json.Decoder(Review[services.Service])
 _HTTP_ROUTE = msgspec.json.Decoder(Review[http_routes.HTTPRoute])
 _CUSTOM_ROUTE = msgspec.json.Decoder(Review[custom_routes.Object])
 _ROLLOUT = msgspec.json.Decoder(Review[rollouts.Object])
+_TRAFFIC_ROUTING = msgspec.json.Decoder(Review[traffic_routings.Object])
 
 
 def body_limit(path: str) -> int:
@@ -70,6 +80,7 @@ class Endpoints:
             "/mutate/httproutes": self.mutate_http_route,
             "/mutate/custom-routes": self.mutate_custom_route,
             "/validate/rollouts": self.validate_rollout,
+            "/validate/trafficroutings": self.validate_traffic_routing,
             _CONVERT: self.convert,
         }
 
@@ -124,6 +135,11 @@ class Endpoints:
         )
         now = self._clock.now()
         return self._answer(request, rollouts.validate(request, self._policy, neighbours, self._rules, now))
+
+    async def validate_traffic_routing(self, body: bytes) -> tuple[bytes, str]:
+        """Check what routes through TrafficRoutings."""
+        request = review.decode(_TRAFFIC_ROUTING, body, names.GROUP, traffic_routings.PLURAL)
+        return self._answer(request, traffic_routings.validate(request))
 
     async def convert(self, body: bytes) -> tuple[bytes, str]:
         """Convert Rollouts between the served versions."""

@@ -12,6 +12,7 @@ from typing import Any, Required, TypedDict
 from rollout import approval, conversion, names, warnings
 from rollout.problems import Problem
 from rollout.validation import Neighbours, Rules, scripted_classes, validate_create, validate_update
+from rollout.validation_shared import doubts
 from rollout.validation_status import validate_status
 from webhook import patch
 from webhook.policy import Policy
@@ -68,10 +69,11 @@ def validate(
     if denial:
         return Verdict(denial=denial, outcome="denied")
     if old is None:
-        said = (*_idle_approval(old, new), *_scripted(None, new))
+        said = (*_idle_approval(old, new), *_scripted(None, new), *doubts(new, neighbours))
         return _judged(validate_create(new, neighbours, rules), said)
     problems = validate_update(old, new, neighbours, rules)
-    return _judged(problems, (*_idle_approval(old, new), *_scripted(old, new), *_forgotten(old, new)))
+    said = (*_idle_approval(old, new), *_scripted(old, new), *_forgotten(old, new))
+    return _judged(problems, (*said, *_doubted(old, new, neighbours)))
 
 
 def _validate_status(request: Request[Object], old: Object, new: Object, policy: Policy) -> Verdict:
@@ -141,6 +143,12 @@ def _forgotten(old: Object, new: Object) -> Iterator[str]:
     """Warn of what a client drops because its version cannot show it."""
     if new.get("apiVersion") == f"{names.GROUP}/v1alpha1":
         yield from (warnings.forgotten(each) for each in conversion.forgotten(old, new))
+
+
+def _doubted(old: Object, new: Object, neighbours: Neighbours) -> Iterator[str]:
+    """Warn of what is doubtful about a TrafficRouting, when that is new."""
+    before = tuple(doubts(old, neighbours))
+    yield from (each for each in doubts(new, neighbours) if each not in before)
 
 
 def _judged(problems: Sequence[Problem], said: Sequence[str]) -> Verdict:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from rollout import messages
 from rollout.actions import Event
 from rollout.approval import Stamp
-from rollout.release import batches, closing, cursor, handover, holding, pods, routes, services
+from rollout.release import batches, closing, cursor, engagement, handover, holding, pods, routes, services
 from rollout.release.facts import Facts
 from rollout.release.outcome import DONE, Doing, Outcome, Task, first_unfinished, together
 from rollout.release.plan_value import Plan
@@ -256,6 +256,7 @@ def _stages(facts: Facts, step: Step) -> tuple[_Stage, ...]:
                 lambda: closing.clear_old(facts),
                 # However long a release is blocked or paused: scaled to zero and up, this one would be woken.
                 lambda: handover.forget_empty(facts),
+                lambda: engagement.engage(facts),
                 lambda: pods.suitable(facts),
                 each_service(lambda ref: services.suitable(facts, ref)),
                 each(lambda ref: routes.suitable(facts, ref)),

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from rollout import messages
 from rollout.actions import Event
-from rollout.release import handover, holding, pods, routes, services
+from rollout.release import engagement, handover, holding, pods, routes, services
 from rollout.release.facts import Facts, owned_deployments, pinned_services
 from rollout.release.outcome import DONE, Doing, Outcome, Task, first_unfinished, together
 from rollout.release.plan_value import Plan
@@ -85,6 +85,7 @@ def clear(snapshot: Snapshot, refs: Iterable[TrafficRoutingRef]) -> Outcome:
             lambda: _remove_canaries(snapshot, drained=False),
             lambda: handover.clear(snapshot),
             lambda: together(services.widen(snapshot, each) for each in pinned_services(snapshot, refs)),
+            lambda: engagement.disengage(snapshot),
         ]
     )
 
@@ -97,6 +98,7 @@ def leftovers(facts: Facts) -> bool:
         or routes.left(snapshot)
         or bool(owned_deployments(snapshot))
         or bool(pinned_services(snapshot, facts.spec.routings))
+        or engagement.left(snapshot)
     )
 
 
@@ -125,6 +127,7 @@ def _letting_out(facts: Facts, *, wait: bool) -> tuple[_Named, ...]:
         ("FinalisingStepRouteTrafficToStable", lambda: _silence(facts)),
         ("FinalisingStepRouteTrafficToStable", lambda: routes.remove(snapshot)),
         ("RemoveCanaryService", lambda: services.remove_canaries(snapshot)),
+        ("RemoveCanaryService", lambda: engagement.disengage(snapshot)),
         ("ResumeWorkload", lambda: handover.hand_over(facts)),
         ("ResumeWorkload", lambda: holding.open_gate(facts)),
     )
@@ -141,6 +144,7 @@ def _taking_back(facts: Facts, *, wait: bool) -> tuple[_Named, ...]:
         ("RemoveCanaryService", lambda: services.remove_canaries(snapshot)),
         ("ReleaseWorkloadControl", lambda: _remove_canaries(snapshot, drained=True)),
         ("RestoreStableService", lambda: _widen(facts)),
+        ("RestoreStableService", lambda: engagement.disengage(snapshot)),
     )
     # Taken back in the middle of a native roll, the Deployment has a way to go.
     return (*tasks, ("ResumeWorkload", lambda: holding.rolled_out(facts))) if wait else tasks

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from rollout import messages, names
 from rollout.actions import Action, Patch
-from rollout.release import advancing, closing, holding, resting
+from rollout.release import advancing, closing, engagement, holding, resting
 from rollout.release.facts import Facts, guarded
 from rollout.release.outcome import DONE, Outcome
 from rollout.release.plan_value import Plan
@@ -28,7 +28,8 @@ def plan(snapshot: Snapshot) -> Plan:
     # A write to the Rollout itself makes a guarded status write beside it void; it comes with the next plan.
     if any(isinstance(each, Patch) and each.target == snapshot.rollout.target for each in made.actions):
         return replace(made, status=snapshot.rollout.status)
-    return replace(made, status=replace(made.status, observed_generation=snapshot.rollout.generation))
+    status = replace(made.status, observed_generation=snapshot.rollout.generation)
+    return replace(made, status=engagement.told(snapshot, status))
 
 
 def leave(snapshot: Snapshot) -> Plan:
@@ -36,7 +37,7 @@ def leave(snapshot: Snapshot) -> Plan:
     rollout, workload = snapshot.rollout, snapshot.workload
     if rollout.deleting:
         return plan(snapshot)
-    spec = _legible(rollout)
+    spec = engagement.resolved(snapshot, _legible(rollout))
     facts = Facts(snapshot, rollout, spec, workload) if workload and not workload.deleting else None
     outcome = closing.withdraw(facts) if facts else closing.clear(snapshot, spec.routings)
     if outcome is not DONE:
@@ -60,6 +61,7 @@ def _plan(snapshot: Snapshot) -> Plan:  # noqa: PLR0911 - a guard a line, each w
     spec = _readable(rollout)
     if isinstance(spec, str):
         return _idle(snapshot, spec)
+    spec = engagement.resolved(snapshot, spec)
     # Before the first write of a release something must make sure that it will be cleaned up.
     if not rollout.deleting and names.ROLLOUT_FINALIZER not in rollout.finalizers:
         return Plan(rollout.status, (_finalizer(rollout, present=True),))
@@ -106,10 +108,11 @@ def _idle(snapshot: Snapshot, why: str) -> Plan:
     rollout, workload = snapshot.rollout, snapshot.workload
     phase = rollout.status.phase if rollout.status.phase is not Phase.NONE else Phase.INITIAL
     status = replace(rollout.status, phase=phase, message=why)
+    spec = engagement.resolved(snapshot, _legible(rollout))
     if workload is None:
-        outcome = closing.clear(snapshot, rollout.routings)
+        outcome = closing.clear(snapshot, spec.routings)
         return Plan(status, outcome.actions if outcome else ())
-    facts = Facts(snapshot, rollout, _legible(rollout), workload)
+    facts = Facts(snapshot, rollout, spec, workload)
     if phase is Phase.PROGRESSING:
         return _unguided(facts, status)
     if workload.gate is None or workload.gate.rollout != rollout.target.name:

@@ -39,6 +39,8 @@ ALLOWED: dict[tuple[str, str], dict[tuple[str, str], str]] = {
         ("rollouts.kruise.io/rollouts", "*"): READ_PATCH,
         ("rollouts.kruise.io/rollouts/status", "*"): "get patch",
         ("rollouts.kruise.io/rollouts/finalizers", "*"): "update",
+        ("rollouts.kruise.io/trafficroutings", "*"): READ_PATCH,
+        ("rollouts.kruise.io/trafficroutings/status", "*"): "get patch",
         ("apps/deployments", "*"): f"{READ} create patch delete",
         ("apps/replicasets", "*"): f"{READ_PATCH} delete",
         ("/pods", "*"): READ_PATCH,

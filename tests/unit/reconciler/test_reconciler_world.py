@@ -12,6 +12,7 @@ from kube.wire import JsonObject, Key
 from reconciler.world import World
 from rollout import names
 from rollout.route_kinds import HTTP_ROUTE, RouteKind
+from rollout.shared_routing import remembered
 
 NAMESPACE = "shop"
 ROLLOUT_UID = "uid-rollout"
@@ -311,3 +312,89 @@ def test_end_of_a_replica_set_wakes_whoever_waits_for_it(world: World) -> None:
     left = obj("ReplicaSet", "web-zzzzz-2", metadata=owned_by("Deployment", "web-zzzzz", "uid-gone"))
 
     assert Key(NAMESPACE, "web") in set(world.rollouts_near("ReplicaSet", left))
+
+
+# --- through a TrafficRouting ----------------------------------------------------------------------
+
+LANE = RouteKind("mesh.example.com/v1", "Lane")
+
+
+def traffic_routing(**metadata: Any) -> dict[str, Any]:
+    """Make a TrafficRouting that leads to everything that the walkthrough's Rollout names, and to more."""
+    lanes = [{"apiVersion": LANE.api_version, "kind": LANE.kind, "name": "fast"}]
+    ref = {"service": "web", "ingress": {"name": "front"}, "customNetworkRefs": lanes}
+    return obj("TrafficRouting", "shared", spec={"objectRef": [ref]}, metadata=metadata)
+
+
+def referring(*, by: str = "field", note: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Make a Rollout that routes by a TrafficRouting alone."""
+    canary = {"trafficRoutingRef": "shared"} if by == "field" else {}
+    annotations = {names.TRAFFIC_ROUTING: "shared"} if by == "annotation" else {}
+    if note is not None:
+        annotations[names.ENGAGED] = remembered("shared", note)
+    metadata = {"uid": ROLLOUT_UID, "annotations": annotations, "resourceVersion": "2"}
+    spec = {"workloadRef": {"name": "web"}, "strategy": {"canary": canary}}
+    return obj("Rollout", "web", spec=spec, metadata=metadata)
+
+
+def shared_world(world: World, value: Mapping[str, Any], routing: Mapping[str, Any] | None) -> World:
+    """Let a world hear of a Rollout and its TrafficRouting, and of a Lane."""
+    put(world.rollouts, value)
+    if routing is not None:
+        put(world.traffic_routings, routing)
+    cache = world.kinds.open(LANE, Resource("mesh.example.com", "v1", "lanes", "Lane"))
+    put(cache, obj("Lane", "fast"))
+    return world
+
+
+@pytest.mark.parametrize(
+    ("value", "routing"),
+    [
+        (referring(), traffic_routing()),
+        (referring(by="annotation"), traffic_routing()),
+        (referring(note=traffic_routing()["spec"]), None),
+        (referring(by="", note=traffic_routing()["spec"]), None),
+    ],
+    ids=["by field", "by annotation", "gone, noted", "noted alone"],
+)
+def test_objects_of_a_traffic_routing_are_around_the_rollouts_that_go_through_it(
+    world: World, value: dict[str, Any], routing: dict[str, Any] | None
+) -> None:
+    """Found for a snapshot, and their changes wake the Rollout; also when the object itself is gone."""
+    shared_world(world, value, routing)
+    found = {(each["kind"], each["metadata"]["name"]) for each in world.around(value)}
+    near = {
+        kind: Key(NAMESPACE, "web") in set(world.rollouts_near(kind, obj(kind, name)))
+        for kind, name in (("Service", "web-canary"), ("Ingress", "front"), ("TrafficRouting", "shared"))
+    }
+    slices = {"labels": {"kubernetes.io/service-name": "web"}}
+
+    assert {("Service", "web"), ("Service", "web-canary"), ("Ingress", "front-canary")} <= found
+    assert (("TrafficRouting", "shared") in found) == (routing is not None)
+    assert all(near.values())
+    assert list(world.rollouts_near("EndpointSlice", obj("EndpointSlice", "x", metadata=slices)))
+    assert [each["metadata"]["name"] for each in world.routes_around(value)] == ["fast"]
+    lane = obj("Lane", "fast", apiVersion=LANE.api_version)
+    assert list(world.rollouts_routed_by(lane)) == [Key(NAMESPACE, "web")]
+    assert world.kinds_asked_for == {LANE}
+
+
+def test_kind_that_only_an_unused_traffic_routing_names_is_not_asked_for(world: World) -> None:
+    """A watch of what no release can need."""
+    put(world.traffic_routings, traffic_routing())
+
+    assert world.kinds_asked_for == frozenset()
+
+
+def test_held_traffic_routing_is_found_though_it_is_not_named(world: World) -> None:
+    """Whatever a Rollout holds it lets go of, also after it was pointed elsewhere."""
+    held = traffic_routing(finalizers=[f"{names.USED_BY}web", f"{names.USED_BY}other"])
+    put(world.traffic_routings, held)
+    found = [each["metadata"]["name"] for each in world.around(rollout()) if each["kind"] == "TrafficRouting"]
+
+    assert found == ["shared"]
+    assert set(world.rollouts_near("TrafficRouting", held)) == {
+        Key(NAMESPACE, "web"),
+        Key(NAMESPACE, "other"),
+    }
+    assert [each["metadata"]["name"] for each in world.held_by(Key(NAMESPACE, "other"))] == ["shared"]

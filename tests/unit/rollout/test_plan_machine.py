@@ -29,8 +29,10 @@ from tests.unit.rollout.model.routing import (
     BY_INGRESS,
     BY_SPLIT,
     INGRESS_AND_SPLIT,
+    INGRESS_BY_REFERENCE,
     ONE_BY_TWO,
     SHARED,
+    TWO_BY_REFERENCE,
     TWO_INGRESSES,
     TWO_SERVICES,
     UNROUTED,
@@ -111,6 +113,9 @@ class ReleaseMachine(RuleBasedStateMachine):
         self.world = World(replicas=replicas, setting=setting, limits=limits)
         self.world.grace_seconds, self.world.more = grace, more
         self.world.store.create(rollout(steps, grace=grace, setting=setting, **more))
+        if setting.by_reference:
+            self.world.meddle_with_traffic_routing("create")
+            self.world.meddle_with_traffic_routing("30")
         self.passes, self.ending = [], ending
         settle(self.world)
         if first:
@@ -457,5 +462,27 @@ class OwnRouteMachine(ReleaseMachine):
     settings_of_routes = (BY_HTTP_ROUTE, BY_HTTP_ROUTE, BY_SPLIT, SHARED, INGRESS_AND_SPLIT)
 
 
+class ReferenceMachine(ReleaseMachine):
+    """Routes that a TrafficRouting names, which may change and go."""
+
+    settings_of_routes = (INGRESS_BY_REFERENCE, INGRESS_BY_REFERENCE, TWO_BY_REFERENCE)
+
+    @rule(
+        how=st.sampled_from(
+            ["create", "create", "delete", "tear", "replace", "reroute", "spoil", "", "10", "60"]
+        )
+    )
+    def meddle_with_traffic_routing(self, how: str) -> None:
+        """Edit, delete, tear away or create the TrafficRouting."""
+        self.world.meddle_with_traffic_routing(how)
+        self.happened()
+
+    @rule(ages=st.dictionaries(st.sampled_from(["Rollout", "TrafficRouting", "Ingress"]), st.integers(1, 11)))
+    def pass_from_old_traffic_routing(self, ages: dict[str, int]) -> None:
+        """Make a pass from a cache that lags behind what was done to it."""
+        reconcile(self.world, stale_view(self.world, ages))
+
+
 TestIngressMachine = IngressMachine.TestCase
 TestOwnRouteMachine = OwnRouteMachine.TestCase
+TestReferenceMachine = ReferenceMachine.TestCase

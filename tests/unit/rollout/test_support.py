@@ -48,7 +48,10 @@ def test_canary_by_ingress_is_supported() -> None:
     [
         ({"style": Style.PARTITION}, "style partition is not supported yet: set spec.strategy.canary.enable"),
         ({"style": Style.BLUE_GREEN}, "style blueGreen is not supported yet: use spec.strategy.canary"),
-        ({"traffic_routing_ref": "shared"}, "trafficRoutingRef is not supported yet: write the routing"),
+        (
+            {"traffic_routing_ref": "shared"},
+            "trafficRoutingRef beside trafficRoutings is not supported yet: write all of the routing",
+        ),
         (
             {"disable_generate_canary_service": True},
             "disableGenerateCanaryService with ingress or gateway is not supported yet: leave it out",
@@ -88,7 +91,7 @@ def test_routings_without_an_ingress_are_not_bound_to_what_an_ingress_can_say() 
 def test_feature_is_missing_only_where_it_does_not_exist() -> None:
     """Whoever brings a feature only has to list it."""
     asked = replace(spec(), style=Style.PARTITION, traffic_routing_ref="shared")
-    assert [each.feature for each in missing(asked)] == [Feature.PARTITION, Feature.TRAFFIC_ROUTING]
+    assert [each.feature for each in missing(asked)] == [Feature.PARTITION, Feature.ROUTED_TWICE]
     assert not list(missing(asked, frozenset(Feature)))
 
 

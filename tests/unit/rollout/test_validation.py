@@ -171,10 +171,11 @@ GATEWAY = {"service": "x", "gateway": {"httpRouteName": "x"}}
     ("canary", "expected"),
     [
         (
-            {"trafficRoutingRef": "shared"},
+            {"trafficRoutingRef": "shared", "trafficRoutings": [ROUTING]},
             (
                 'Spec.Strategy.Canary.TrafficRoutingRef: Invalid value: "shared": '
-                "trafficRoutingRef is not supported yet. Write the routing into trafficRoutings"
+                "trafficRoutingRef beside trafficRoutings is not supported yet. "
+                "Write all of the routing into one of them"
             ),
         ),
         (
@@ -200,11 +201,12 @@ def test_feature_that_does_not_exist_yet_is_refused_by_name(canary: Json, expect
 
 def test_traffic_routing_annotation_is_refused_by_name_in_v1alpha1() -> None:
     """There it is an annotation that asks for it."""
-    (problem,) = validate_create(annotated(alpha(), TRAFFIC_ROUTING="shared"), NOBODY, Rules())
+    obj = alpha(canary={"steps": [{"weight": 20}], "trafficRoutings": [ROUTING]})
+    (problem,) = validate_create(annotated(obj, TRAFFIC_ROUTING="shared"), NOBODY, Rules())
 
     assert told(problem) == (
         f"Metadata.Annotations[{names.TRAFFIC_ROUTING}]: "
-        f"annotation {names.TRAFFIC_ROUTING} is not supported yet"
+        f"annotation {names.TRAFFIC_ROUTING} beside trafficRoutings is not supported yet"
     )
 
 
@@ -288,23 +290,6 @@ def test_service_without_a_canary_of_its_own_may_have_any_name() -> None:
     }
 
     assert created(beta(canary), rules=ANYTHING) == []
-
-
-@pytest.mark.parametrize(
-    ("obj", "path"),
-    [
-        (beta({"steps": [STEP], "trafficRoutingRef": "shared"}), "Spec.Strategy.Canary.TrafficRoutingRef"),
-        (annotated(alpha(), TRAFFIC_ROUTING="shared"), f"Metadata.Annotations[{names.TRAFFIC_ROUTING}]"),
-    ],
-    ids=["v1beta1", "v1alpha1"],
-)
-def test_traffic_routing_must_exist(obj: Json, path: str) -> None:
-    """A name that leads nowhere would silently route nothing."""
-    missing = [f"{path}: TrafficRouting shared not found in this namespace"]
-
-    assert created(obj, Neighbours(traffic_routings={"other"}), ANYTHING) == missing
-    assert created(obj, Neighbours(traffic_routings={"shared"}), ANYTHING) == []
-    assert created(obj, Neighbours(traffic_routings=None), ANYTHING) == []
 
 
 # --- one workload, one Rollout -------------------------------------------------------------------
@@ -606,7 +591,7 @@ def test_a_new_problem_is_refused_beside_an_old_one() -> None:
 @given(hostile_objects(), st.one_of(hostile_objects(), objects), st.lists(hostile_objects(), max_size=2))
 def test_any_json_is_judged(old: Json, new: Json, others: list[Json]) -> None:
     """Nothing that a client can send makes the validation raise."""
-    neighbours = Neighbours(others, traffic_routings={"a"})
+    neighbours = Neighbours(others, traffic_routings={"a": {}})
 
     assert all(str(problem) for problem in validate_create(new, neighbours, ANYTHING))
     assert all(str(problem) for problem in validate_update(old, new, neighbours, ANYTHING))

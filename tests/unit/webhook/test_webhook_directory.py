@@ -96,7 +96,7 @@ def test_service_is_needed_through_a_traffic_routing(client: Server, reference: 
     assert not directory.needs_pin("shop", "web", None)
     put(rollouts, reference)
     assert directory.needs_pin("shop", "web", None)
-    assert directory.traffic_routings("shop") == {"routing"}
+    assert list(directory.traffic_routings("shop")) == ["routing"]
 
 
 def test_service_is_needed_by_who_pinned_it(client: Server) -> None:

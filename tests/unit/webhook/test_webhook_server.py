@@ -5,7 +5,7 @@ import gzip
 import io
 import json
 import ssl
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -73,9 +73,9 @@ class Namespace:
         """Return what the test put in."""
         return self.rollouts_found
 
-    def traffic_routings(self, _namespace: str) -> frozenset[str]:
+    def traffic_routings(self, _namespace: str) -> Mapping[str, Json]:
         """Return none."""
-        return frozenset()
+        return {}
 
 
 class Broken(Namespace):
@@ -202,7 +202,15 @@ async def test_malformed_body_is_refused_and_harms_nobody(body: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/mutate/rollouts", "/mutate/services", "/mutate/httproutes", "/validate/rollouts", "/convert"]
+    "path",
+    [
+        "/mutate/rollouts",
+        "/mutate/services",
+        "/mutate/httproutes",
+        "/validate/rollouts",
+        "/validate/trafficroutings",
+        "/convert",
+    ],
 )
 async def test_every_path_refuses_what_is_not_its_own(path: str) -> None:
     """Reviews of other kinds, deep nesting."""

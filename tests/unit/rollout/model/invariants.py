@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from rollout import names
 from rollout.actions import Action, Create, Delete, Patch, Propagation
+from rollout.release.engagement import resolved
 from rollout.release.plan import Plan
 from rollout.revision import steps_counted, template_digest
 from rollout.snapshot import ReplicaSet, Snapshot
@@ -508,7 +509,16 @@ def _remember_shares(world: World) -> None:
     index = release.get("currentStepIndex", 0)
     if isinstance(index, int) and 1 <= index <= len(steps):
         before = world.approved.get(world.release_id, NOTHING)
-        world.approved[world.release_id] = before.joined(asked_by(steps[index - 1]))
+        asked = asked_by(steps[index - 1])
+        if not any("traffic" in each or each.get("matches") for each in steps):
+            asked = _asked_by_strategy(world)
+        world.approved[world.release_id] = before.joined(asked)
+
+
+def _asked_by_strategy(world: World) -> Share:
+    """Say what TrafficRoutings ask for where the steps leave it to them."""
+    strategies = [each["spec"]["strategy"] for each in world.store.of_kind("TrafficRouting")]
+    return joined(Share(each.get("weight") or 0) for each in strategies)
 
 
 # --- helpers of the rules ----------------------------------------------------------------------------
@@ -523,14 +533,15 @@ def _needed(spec: RolloutSpec, step: Step, replicas: int) -> int:
 def _routes(world: World, snapshot: Snapshot) -> tuple[tuple[str, str], ...]:
     """Name the routes of a release, as kind and the user's name of it."""
     spec = snapshot.rollout.spec
-    return world.setting.routes if isinstance(spec, RolloutSpec) and spec.routings else ()
+    routed = isinstance(spec, RolloutSpec) and resolved(snapshot, spec).routings
+    return world.setting.routes if routed else ()
 
 
 def _asked(world: World, snapshot: Snapshot, number: int, kind: str) -> Share:
     """Say what a step asks of a kind of route, in the plan as the snapshot shows it."""
     spec = snapshot.rollout.spec
     assert isinstance(spec, RolloutSpec)
-    step = spec.steps[number - 1]
+    step = resolved(snapshot, spec).steps[number - 1]
     headers = (header for match in step.matches for header in match.headers)
     matches = frozenset(f"{each.name}={each.value}" for each in headers)
     weight = 0 if matches and kind == "HTTPRoute" else step.weight or 0

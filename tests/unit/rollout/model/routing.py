@@ -13,6 +13,8 @@ from rollout.traffic import nginx
 from rollout.wire import JsonObject
 
 APP, ADMIN = "web", "admin"
+REFERRED = "routes"
+"""The TrafficRouting to which Rollouts refer."""
 HOST = "web.example.com"
 SPLIT_API = "mesh.example.com/v1"
 SPLIT_SCRIPT = """
@@ -75,6 +77,8 @@ class Setting:
     routings: tuple[Routing, ...] = ()
     shared: bool = False
     """Whether the canary's pods stay behind the stable Service (``disableGenerateCanaryService``)."""
+    by_reference: bool = False
+    """Whether the Rollout refers to a TrafficRouting that says it."""
 
     @property
     def services(self) -> tuple[str, ...]:
@@ -94,9 +98,15 @@ class Setting:
     def strategy(self, grace: int) -> dict[str, Any]:
         """Say it as a Rollout does."""
         said: dict[str, Any] = {}
-        if self.routings:
-            said["trafficRoutings"] = [_reference(each, grace) for each in self.routings]
+        if self.by_reference:
+            said["trafficRoutingRef"] = REFERRED
+        elif self.routings:
+            said["trafficRoutings"] = self.references(grace)
         return {**said, "disableGenerateCanaryService": True} if self.shared else said
+
+    def references(self, grace: int) -> list[dict[str, Any]]:
+        """Give the entries of ``trafficRoutings``, or of a TrafficRouting's ``objectRef``."""
+        return [_reference(each, grace) for each in self.routings]
 
     def own_objects(self) -> Iterator[dict[str, Any]]:
         """Give the users' Services and routes; there are some of each that nothing is released by."""
@@ -138,6 +148,9 @@ TWO_SERVICES = Setting((Routing(APP, (("Ingress", APP),)), Routing(ADMIN, (("Ing
 TWO_INGRESSES = Setting((Routing(APP, (("Ingress", APP),)), Routing(ADMIN, (("Ingress", ADMIN),))))
 ONE_BY_TWO = Setting((Routing(APP, (("Ingress", APP),)), Routing(APP, (("Ingress", ADMIN),))))
 INGRESS_AND_SPLIT = Setting((Routing(APP, (("Ingress", APP), ("Split", APP))),))
+
+INGRESS_BY_REFERENCE = Setting(BY_INGRESS.routings, by_reference=True)
+TWO_BY_REFERENCE = Setting(INGRESS_AND_SPLIT.routings, by_reference=True)
 
 
 # --- the users' objects ------------------------------------------------------------------------------
@@ -192,6 +205,16 @@ def http_rule(path: str, **weights: int) -> dict[str, Any]:
 
 
 OWN_RULES = [http_rule("/", web=1), http_rule("/api", api=1, web=3)]
+
+
+def traffic_routing(refs: Iterable[JsonObject], **strategy: Any) -> dict[str, Any]:
+    """Return a TrafficRouting as a user writes it."""
+    return {
+        "apiVersion": f"{names.GROUP}/v1alpha1",
+        "kind": "TrafficRouting",
+        "metadata": {"name": REFERRED},
+        "spec": {"objectRef": list(refs), "strategy": strategy},
+    }
 
 
 def split(name: str = APP) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from tests.unit.rollout.model.routing import (
     BY_INGRESS,
     NOTHING,
     OWN_RULES,
+    REFERRED,
     UNROUTED,
     USERS_KINDS,
     Setting,
@@ -34,6 +35,7 @@ from tests.unit.rollout.model.routing import (
     sent_by,
     service,
     split,
+    traffic_routing,
 )
 from tests.unit.rollout.model.store import ORPHAN_FINALIZER, Key, Store, maker_of, owner_of
 
@@ -488,11 +490,47 @@ class World:
             case _:
                 return
 
+    def meddle_with_traffic_routing(self, how: str) -> None:
+        """Do to the TrafficRouting what a user may, or nothing where there is none."""
+        found, kind = self.store.get("TrafficRouting", REFERRED), "TrafficRouting"
+        match how:
+            case "create":
+                if found is None:
+                    self.store.create(traffic_routing(self.setting.references(self.grace_seconds)))
+            case _ if found is None:
+                return
+            case "delete":
+                self.store.delete(kind, REFERRED)
+            case "tear":
+                self.store.patch(kind, REFERRED, {"metadata": {"finalizers": []}})
+                if self.store.get(kind, REFERRED) is not None:
+                    self.store.delete(kind, REFERRED)
+            case "replace":
+                self.store.patch(kind, REFERRED, {"metadata": {"finalizers": None}})
+            case "reroute":
+                refs = self.setting.references(self.grace_seconds + 2)
+                self.store.patch(kind, REFERRED, {"spec": {"objectRef": refs}})
+            case "spoil":
+                self.store.patch(kind, REFERRED, {"spec": {"objectRef": []}})
+            case _:
+                weight = {"weight": int(how) if how else None}
+                self.store.patch(kind, REFERRED, {"spec": {"strategy": weight}})
+
+    def _mend_traffic_routing(self) -> None:
+        found = self.store.get("TrafficRouting", REFERRED)
+        if found is not None and "deletionTimestamp" in found["metadata"]:
+            self.meddle_with_traffic_routing("tear")
+        self.meddle_with_traffic_routing("create")
+        refs = {"objectRef": self.setting.references(self.grace_seconds)}
+        self.store.patch("TrafficRouting", REFERRED, {"spec": refs})
+
     def mend(self) -> None:
         """Put right everything that only people can: what is missing, broken, switched off or away."""
         self.webhook_away = False
         self.broken_tags.clear()
         self.store.mend_pods()
+        if self.setting.by_reference:
+            self._mend_traffic_routing()
         if self.workload is None:
             self.create_workload("v1", 5)
         for each in self.setting.own_objects():
@@ -575,6 +613,13 @@ class World:
             for each in self.store.of_kind("ReplicaSet")
             if not owner_of(each)
         ]
+        found += [
+            f"finalizer of TrafficRouting {each['metadata']['name']}"
+            for each in self.store.of_kind("TrafficRouting")
+            if names.USED_BY + APP in (each["metadata"].get("finalizers") or ())
+        ]
+        if names.ENGAGED in ((self.rollout or {"metadata": {}})["metadata"].get("annotations") or {}):
+            found.append("note of the TrafficRouting")
         if self.gate_closed or (self.workload or {"spec": {}})["spec"].get("paused"):
             found.append("gate")
         return found
