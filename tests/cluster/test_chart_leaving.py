@@ -10,7 +10,7 @@ from sandbox import manifests
 from sandbox.cluster import Cluster
 from sandbox.control_plane import Options
 from sandbox.names import JsonObject
-from tests.cluster import custom_kinds, gateways, istio
+from tests.cluster import custom_kinds, gateways, istio, traffic_routings
 from tests.cluster.application import ALPHA, NAME, V2, Application
 from tests.cluster.chart_install import CHART, NAMESPACE, PROCESSES, fully_available, install
 
@@ -101,6 +101,28 @@ async def test_helm_uninstall_leaves_everything_whole(own_cluster: Cluster) -> N
     await own_cluster.kubectl("wait", "--for=delete", "pods", "-l", LABEL, "-n", NAMESPACE, "--timeout=60s")
     assert await _ours(own_cluster, NAMESPACED, "-n", NAMESPACE) == set()
     await app.kubectl("delete", "rollout", NAME, "--timeout=30s")
+
+
+async def test_uninstalling_lets_go_of_a_traffic_routing(own_cluster: Cluster) -> None:
+    """What a release went through is nobody's again, says so, and can be deleted without us."""
+    await install(own_cluster)
+    await own_cluster.create_namespace("shop")
+    app = Application(own_cluster, "shop")
+    await app.create(traffic_routings.routing())
+    await app.deploy(traffic_routings.referring())
+    await app.set_image(V2)
+    await app.waits(1, 1)
+    during = await app.get(traffic_routings.RESOURCE, traffic_routings.SHARED)
+
+    await own_cluster.helm("uninstall", "sluice", "-n", NAMESPACE, "--wait", "--timeout", "4m")
+
+    found = await app.get(traffic_routings.RESOURCE, traffic_routings.SHARED)
+    assert _marks(during)
+    assert _marks(found) == set()
+    assert found["status"]["phase"] == "Initial"
+    assert "uninstalled" in found["status"]["message"]
+    assert _marks(await app.get("rollouts")) == set()
+    await app.kubectl("delete", "trafficrouting", traffic_routings.SHARED, "--timeout=30s")
 
 
 async def test_uninstalling_gives_an_http_route_back(own_cluster: Cluster) -> None:
