@@ -4,7 +4,7 @@ import copy
 import json
 from typing import Any
 
-from hypothesis import event, given, settings
+from hypothesis import event, given
 from hypothesis import strategies as st
 
 from rollout import names
@@ -23,6 +23,7 @@ from tests.unit.rollout.rollout_objects import (
     objects,
     text,
 )
+from tests.unit.search import dear
 
 
 def other(api_version: str) -> str:
@@ -167,7 +168,7 @@ class _Edits:
     ALL = (pause, drop_stash, annotate, rewrite_steps, drop_step, write_status)
 
 
-@settings(max_examples=200)
+@dear(100)
 @given(objects, st.data())
 def test_after_any_edits_through_either_version_each_reads_what_was_last_written(
     obj: Json, data: Any
@@ -184,7 +185,7 @@ def test_after_any_edits_through_either_version_each_reads_what_was_last_written
         assert exact(without_stash(seen)) == exact(without_stash(back))
 
 
-@settings(max_examples=300)
+@dear(100)
 @given(hostile_objects())
 def test_any_json_is_converted_or_refused_with_a_reason(obj: Json) -> None:
     """Nothing that a client can send makes the conversion raise; what it converts, it converts back."""

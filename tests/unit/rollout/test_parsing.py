@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import event, given, settings
+from hypothesis import event, given
 
 from rollout import names
 from rollout.parsing import parse
@@ -34,6 +34,7 @@ from tests.unit.rollout.rollout_objects import (
     hostile_objects,
     json_values,
 )
+from tests.unit.search import dear
 
 STEP = {"replicas": 1}
 ROUTING = {"service": "echoserver", "ingress": {"name": "echoserver"}}
@@ -368,7 +369,7 @@ def test_problem_with_a_value_too_deep_to_write_is_still_told() -> None:
     ]
 
 
-@settings(max_examples=300)
+@dear(100)
 @given(hostile_objects())
 def test_any_json_is_read_or_refused(obj: Json) -> None:
     """Nothing that a client can store makes the reading raise."""

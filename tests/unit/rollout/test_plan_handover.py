@@ -13,6 +13,7 @@ from tests.unit.rollout.model.reconciling import reconcile, settle
 from tests.unit.rollout.model.routing import APP
 from tests.unit.rollout.model.store import owner_of
 from tests.unit.rollout.model.world import World, rollout, step
+from tests.unit.search import dear
 
 _MOST_EVENTS = 4000  # of a promotion of 50 pods; one that needs more hangs
 
@@ -82,6 +83,7 @@ def running(world: World, workload: str = APP) -> list[JsonObject]:
     return [each for each in sets if owner_of(each) == uid and each["spec"]["replicas"]]
 
 
+@dear(40)
 @given(promotions)
 @example(Promotion(20, 6))
 @example(Promotion(10, 10, 0, 1))
@@ -107,6 +109,7 @@ def test_available_pods_stay_within_the_limits_while_they_are_handed_over(promot
     assert world.ready_by_tag() == {"v2": replicas_of(world)}
 
 
+@dear(40)
 @given(promotions)
 @example(Promotion(10, 5, 0, 1, scaled_to=5, scaled_after=3))
 def test_gate_is_opened_when_the_deployment_has_scaled_what_it_adopted(promotion: Promotion) -> None:
@@ -127,6 +130,7 @@ def test_gate_is_opened_when_the_deployment_has_scaled_what_it_adopted(promotion
     assert all(each["status"]["availableReplicas"] <= each["spec"]["replicas"] for each in sets)
 
 
+@dear(40)
 @given(promotions)
 def test_approved_pods_survive_promotion(promotion: Promotion) -> None:
     """Every pod that was approved is there afterwards."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from rollout.actions import Create, Delete, Patch
@@ -23,6 +23,7 @@ from tests.unit.rollout.http_routes import http_route, routings, rule_lists
 from tests.unit.rollout.model.routing import APP, OWN_RULES, Share, ingress, joined, sent_by, service
 from tests.unit.rollout.model.store import NAMESPACE, Store, merge_patch
 from tests.unit.rollout.model.world import deployment, rollout, step
+from tests.unit.search import dear
 from tests.unit.webhook import reviews
 from tests.unit.webhook.reviews import POLICY, RECONCILER
 from webhook import custom_routes, http_routes, review
@@ -214,7 +215,7 @@ def scenes(draw: st.DrawFn, kind: str, number: int = 1) -> Iterator[Any]:
 
 
 kinds = pytest.mark.parametrize("kind", [INGRESS, HTTP_ROUTE, CUSTOM])
-few = settings(max_examples=40)
+few = dear(25)
 """Each example is a release of its own; the long profile is for more."""
 
 
