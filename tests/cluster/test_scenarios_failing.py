@@ -18,6 +18,10 @@ _SECONDS = 5.0
 _TOO_MUCH = {"requests": {"cpu": "2000"}}
 """More than any node of the sandbox has."""
 
+_FROM_NOTHING = {"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "absent", "key": "token"}}}
+_WHOLE = {"resources": None, "env": [{"name": "TOKEN", "$patch": "delete"}]}
+"""What a version that works has of all this: nothing."""
+
 Fail = Callable[[Application], Coroutine[Any, Any, JsonObject]]
 
 
@@ -39,6 +43,7 @@ _WAYS: dict[str, tuple[Fail, str]] = {
     "crash": (lambda app: app.set_image(f"{V2}-crashing"), "CrashLoopBackOff"),
     "unready": (lambda app: app.set_image(f"{V2}-unready"), "ContainersNotReady"),
     "unschedulable": (lambda app: app.change(_container(resources=_TOO_MUCH)), "Unschedulable"),
+    "config": (lambda app: app.change(_container(env=[_FROM_NOTHING])), "CreateContainerConfigError"),
     "quota": (_use_up_the_quota, "exceeded quota"),
 }
 
@@ -99,7 +104,7 @@ async def test_reason_is_named_soon_and_a_third_version_gets_out_of_it(app: Appl
     weight, gated = await app.weight(), is_paused(await app.get("deployments"))
     if name == "quota":
         await app.cluster.delete("v1/resourcequotas", app.namespace, "full")
-    await app.change(_container(image=V3, resources=None))
+    await app.change(_container(image=V3, **_WHOLE))
     await app.waits(1, 3)
 
     assert naming.result() - appearing.result() < _SECONDS
@@ -118,7 +123,7 @@ async def test_rollback_gets_out_of_a_version_that_fails(app: Application, name:
     await fail(app)
     await app.wait("rollouts", _condition_names(reason))
 
-    await app.change(_container(image=V1, resources=None))
+    await app.change(_container(image=V1, **_WHOLE))
     found = await app.rolled_back(state="StepUpgrade")
 
     assert inventory.leftovers(before, await inventory.settled(app)) == []
