@@ -85,6 +85,20 @@ class Facts:
         )
 
     @property
+    def scaled(self) -> bool:
+        """Tell whether the Deployment's controller has brought its sets within its limits, and they count so.
+
+        A set counts a pod as available for a while after its controller was told to take it away. Nothing is
+        cut under Recreate.
+        """
+        workload, sets = self.workload, self.serving
+        return workload.recreates or (
+            workload.observed_generation >= workload.generation
+            and sum(each.replicas for each in sets) <= workload.replicas + workload.max_surge
+            and all(max(each.present, each.available) <= each.replicas for each in sets)
+        )
+
+    @property
     def in_view(self) -> bool:
         """Tell whether the stable revision is known for sure: a view that lags must not name another one."""
         if not self.is_recorded:

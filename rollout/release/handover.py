@@ -90,16 +90,10 @@ def _scaled(facts: Facts) -> Outcome:
     """Wait until the paused Deployment has cut its ReplicaSets to its limits, and their pods are gone.
 
     With the gate open, its controller takes a pod that it has just scaled away for one that serves, as
-    long as the set's status counts it, and takes another one for it. It cuts nothing under Recreate.
+    long as the set's status counts it, and takes another one for it.
     """
-    workload, sets, newest = facts.workload, facts.serving, facts.newest
-    most = workload.replicas + workload.max_surge
-    done = (
-        workload.observed_generation >= workload.generation
-        and sum(each.replicas for each in sets) <= most
-        and all(max(each.present, each.available) <= each.replicas for each in sets)
-    )
-    if done or newest is None or workload.recreates:
+    workload, newest = facts.workload, facts.newest
+    if facts.scaled or newest is None:
         return DONE
     return Doing(messages.waits_for_adoption(workload.target.name, newest.target.name))
 

@@ -44,11 +44,12 @@ def settle(facts: Facts) -> Outcome:
 
     The controller of a paused Deployment gives every place that falls free to its largest ReplicaSet, and
     restores a sole remaining one to full size. So the others are shrunk: pods that are not ready at once,
-    ready ones as far as the limits allow, the next when their replacements are ready.
+    ready ones as far as the limits allow, the next when their replacements are ready. Nothing is done while
+    the controller is cutting: enlarged again, a set that still counts its lost pods seems to serve with them.
     """
     if not facts.unsettled:
         return DONE
-    patches = (*_enlarged(facts), *_exchanged(facts))
+    patches = (*_enlarged(facts), *_exchanged(facts)) if facts.scaled else ()
     return Doing(messages.settles(facts.workload.target.name), patches)
 
 

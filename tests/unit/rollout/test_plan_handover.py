@@ -130,6 +130,28 @@ def test_gate_is_opened_when_the_deployment_has_scaled_what_it_adopted(promotion
     assert all(each["status"]["availableReplicas"] <= each["spec"]["replicas"] for each in sets)
 
 
+def test_third_version_in_a_hand_over_exchanges_no_pod_while_the_controller_is_cutting() -> None:
+    """Cut to three and enlarged again, a set that still counts five has two that do not serve."""
+    world = approved(Promotion(5, 3, 1, 0))
+    for _ in events(world):
+        if len(running(world)) > 1:
+            break
+    world.apply_template("v3")
+    stable, second = sorted(running(world), key=lambda each: -each["spec"]["replicas"])
+    name = stable["metadata"]["name"]
+    world.store.patch("ReplicaSet", name, {"spec": {"replicas": 4}})
+    world.store.write_status("ReplicaSet", name, dict.fromkeys(stable["status"], 5))
+    workload = world.workload or {}
+    counted = {"observedGeneration": workload["metadata"]["generation"], "replicas": 8}
+    world.store.write_status("Deployment", APP, {**workload["status"], **counted})
+    for _ in range(5):
+        reconcile(world)
+
+    assert world.gate_closed
+    assert (world.store.get("ReplicaSet", name) or {})["spec"]["replicas"] == 4
+    assert (world.store.get("ReplicaSet", second["metadata"]["name"]) or {})["spec"]["replicas"] == 3
+
+
 @dear(40)
 @given(promotions)
 def test_approved_pods_survive_promotion(promotion: Promotion) -> None:
