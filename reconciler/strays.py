@@ -16,7 +16,8 @@ from kube.queue import QueueClosed, WorkQueue
 from kube.resources import DEPLOYMENTS, ROLLOUTS, SERVICES, Ref, Resource
 from kube.wire import JsonObject, Key
 from reconciler.kinds import route_marker
-from reconciler.world import World, pinned_by_key, workload_keys
+from reconciler.references import pinned_by_key, workload_keys
+from reconciler.world import World
 from rollout import messages, names
 from rollout.observation import read_gate
 from rollout.release.facts import GATE_ANNOTATIONS

@@ -1,9 +1,6 @@
 """What the reconciler sees: one cache a kind, and how the objects around a Rollout are found in them.
 
 Kinds that not every cluster has are cached while a Rollout refers to them (``reconciler.kinds``).
-
-Reads only fields by which objects refer to each other, and takes whatever stands there: a Rollout
-that cannot be parsed still has to be found when its objects change.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -13,7 +10,7 @@ from typing import Any
 
 from kube.cache import Cache
 from kube.errors import NotFound
-from kube.projection import Tree, keep
+from kube.projection import keep
 from kube.resources import (
     CONFIG_MAPS,
     DEPLOYMENTS,
@@ -26,12 +23,11 @@ from kube.resources import (
     TRAFFIC_ROUTINGS,
 )
 from kube.wire import JsonObject, Key
+from reconciler import projections, references
 from reconciler.kinds import Kinds, marked_by
 from rollout import manifests, names
-from rollout.observation import digested, is_ready, observe, read_trouble
-from rollout.route_kinds import HTTP_ROUTE, RouteKind, RouteRef
-from rollout.shared_routing import Engaged, engaged
-from rollout.shared_routing_status import users
+from rollout.observation import is_ready, observe, read_trouble
+from rollout.route_kinds import RouteKind
 from rollout.snapshot import Snapshot
 
 _OWNER = "owner"  # index: namespace/uid of the controlling owner
@@ -58,39 +54,43 @@ class World:
         self.rollouts: Cache[JsonObject] = Cache(
             ROLLOUTS,
             indexers={
-                _WORKLOAD: _workloads,
-                _SERVICE: _services,
-                _INGRESS: _ingresses,
-                _ROUTE: _routes,
-                _ROUTE_KIND: _route_kinds,
-                _TRAFFIC_ROUTING: _traffic_routings,
+                _WORKLOAD: references.workloads,
+                _SERVICE: references.services,
+                _INGRESS: references.ingresses,
+                _ROUTE: references.routes,
+                _ROUTE_KIND: references.route_kinds,
+                _TRAFFIC_ROUTING: references.traffic_routings,
             },
         )
         self.traffic_routings: Cache[JsonObject] = Cache(
             TRAFFIC_ROUTINGS,
             indexers={
-                _SERVICE: _services,
-                _INGRESS: _ingresses,
-                _ROUTE: _routes,
-                _ROUTE_KIND: _route_kinds,
-                _USER: _users,
+                _SERVICE: references.services,
+                _INGRESS: references.ingresses,
+                _ROUTE: references.routes,
+                _ROUTE_KIND: references.route_kinds,
+                _USER: references.users,
             },
         )
         self.deployments: Cache[JsonObject] = Cache(
-            DEPLOYMENTS, indexers={_OWNER: _owners, _SELECTOR: _selectors}
+            DEPLOYMENTS, indexers={_OWNER: references.owners, _SELECTOR: references.selectors}
         )
         self.replica_sets: Cache[JsonObject] = Cache(
             REPLICA_SETS,
-            decode=_revision,
-            indexers={_OWNER: _owners, _MADE_FOR: _makers},
+            decode=projections.revision,
+            indexers={_OWNER: references.owners, _MADE_FOR: references.makers},
         )
-        self.pods: Cache[JsonObject] = Cache(PODS, decode=keep(PODS, _POD), indexers={_OWNER: _owners})
-        self.services: Cache[JsonObject] = Cache(SERVICES, indexers={_OWNER: _owners, _PINNED_BY: _pinned_by})
-        self.ingresses: Cache[JsonObject] = Cache(INGRESSES, indexers={_OWNER: _owners})
+        self.pods: Cache[JsonObject] = Cache(
+            PODS, decode=keep(PODS, projections.POD), indexers={_OWNER: references.owners}
+        )
+        self.services: Cache[JsonObject] = Cache(
+            SERVICES, indexers={_OWNER: references.owners, _PINNED_BY: references.pinned_by}
+        )
+        self.ingresses: Cache[JsonObject] = Cache(INGRESSES, indexers={_OWNER: references.owners})
         self.endpoint_slices: Cache[JsonObject] = Cache(
             ENDPOINT_SLICES,
-            decode=keep(ENDPOINT_SLICES, _ENDPOINT_SLICE),
-            indexers={_SERVICE: _sliced_services},
+            decode=keep(ENDPOINT_SLICES, projections.ENDPOINT_SLICE),
+            indexers={_SERVICE: references.sliced_services},
         )
         self.configuration: Cache[JsonObject] = Cache(CONFIG_MAPS)
         self.kinds = Kinds()
@@ -163,7 +163,7 @@ class World:
 
     def observe(self, rollout: JsonObject, now: datetime) -> Snapshot:
         """Take the snapshot of everything around a Rollout."""
-        refs = route_refs(self._routings_of(rollout))
+        refs = references.route_refs(self._routings_of(rollout))
         unseen = ((kind, self.kinds.unseen(kind)) for kind in {each.of_kind for each in refs})
         return observe(
             rollout,
@@ -177,7 +177,7 @@ class World:
     def routes_around(self, rollout: JsonObject) -> list[JsonObject]:
         """Collect the users' own routes: those that a Rollout names, in order, then others with its mark."""
         namespace, name = rollout["metadata"]["namespace"], rollout["metadata"]["name"]
-        refs = route_refs(self._routings_of(rollout))
+        refs = references.route_refs(self._routings_of(rollout))
         named = (self.kinds.get(ref.of_kind, namespace, ref.name) for ref in refs)
         found = [*(each for each in named if each is not None), *self.kinds.marked_by(Key(namespace, name))]
         by_uid: dict[str, JsonObject] = {}
@@ -191,16 +191,22 @@ class World:
         namespace, uid = rollout["metadata"]["namespace"], rollout["metadata"]["uid"]
         deployments = self._deployments(rollout, namespace, uid)
         routings = self._routings_of(rollout)
-        services = self._named(self.services, namespace, _with_canary(_service_names(routings)))
-        services |= _by_name(self.services.by_index(_OWNER, f"{namespace}/{uid}"))
-        services |= _by_name(self.services.by_index(_PINNED_BY, f"{namespace}/{rollout['metadata']['name']}"))
-        ingresses = self._named(self.ingresses, namespace, _with_canary(_ingress_names(routings)))
-        ingresses |= _by_name(self.ingresses.by_index(_OWNER, f"{namespace}/{uid}"))
+        services = self._named(
+            self.services, namespace, references.with_canary(references.service_names(routings))
+        )
+        services |= references.by_name(self.services.by_index(_OWNER, f"{namespace}/{uid}"))
+        services |= references.by_name(
+            self.services.by_index(_PINNED_BY, f"{namespace}/{rollout['metadata']['name']}")
+        )
+        ingresses = self._named(
+            self.ingresses, namespace, references.with_canary(references.ingress_names(routings))
+        )
+        ingresses |= references.by_name(self.ingresses.by_index(_OWNER, f"{namespace}/{uid}"))
         sets = self._replica_sets(rollout, deployments.values())
         deployments |= self._rivals(namespace, deployments.values())
         canaries = self.deployments.by_index(_OWNER, f"{namespace}/{uid}")
         own = {f"{namespace}/{each['metadata']['uid']}" for each in canaries}
-        pods = (self._pods(each, whole=bool(own.intersection(_owners(each)))) for each in sets)
+        pods = (self._pods(each, whole=bool(own.intersection(references.owners(each)))) for each in sets)
         slices = (self.endpoint_slices.by_index(_SERVICE, f"{namespace}/{name}") for name in services)
         found: list[JsonObject] = [*deployments.values(), *sets, *services.values(), *ingresses.values()]
         found += self._traffic_routings_of(rollout)
@@ -210,20 +216,20 @@ class World:
 
     def _pods(self, revision: JsonObject, *, whole: bool) -> list[JsonObject]:
         """Give the pods of a ReplicaSet that are in trouble, or all of them."""
-        found = self.pods.by_index(_OWNER, _place(revision))
+        found = self.pods.by_index(_OWNER, references.place(revision))
         return found if whole else [each for each in found if read_trouble(each)]
 
     def _traffic_routings_of(self, rollout: JsonObject) -> list[JsonObject]:
         """Give the TrafficRoutings that a Rollout refers to, goes through or holds."""
         namespace, name = rollout["metadata"]["namespace"], rollout["metadata"]["name"]
-        named = self._named(self.traffic_routings, namespace, _traffic_routing_names(rollout))
-        held = _by_name(self.traffic_routings.by_index(_USER, f"{namespace}/{name}"))
+        named = self._named(self.traffic_routings, namespace, references.traffic_routing_names(rollout))
+        held = references.by_name(self.traffic_routings.by_index(_USER, f"{namespace}/{name}"))
         return list((named | held).values())
 
     def _routings_of(self, rollout: JsonObject) -> list[Any]:
         """Give what routes for a Rollout: by its own word, and by that of TrafficRoutings."""
-        shared = (_routings(each) for each in self._traffic_routings_of(rollout))
-        return [*_routings(rollout), *(routing for group in shared for routing in group)]
+        shared = (references.routings(each) for each in self._traffic_routings_of(rollout))
+        return [*references.routings(rollout), *(routing for group in shared for routing in group)]
 
     def users_of(self, routing: JsonObject) -> list[JsonObject]:
         """Give the Rollouts that refer to a TrafficRouting or go through it."""
@@ -246,7 +252,7 @@ class World:
 
     def _by_owner(self, kind: str, value: JsonObject) -> Iterator[Key]:
         namespace = value["metadata"].get("namespace", "")
-        owners = _owner_names(value["metadata"])
+        owners = references.owner_names(value["metadata"])
         if kind == "Pod" and not read_trouble(value):
             # Pods that are well are seen in counts and endpoints; a canary's are waited for, and labelled.
             labelled = names.ROLLOUT_BATCH_ID in (value["metadata"].get("labels") or {})
@@ -268,17 +274,17 @@ class World:
 
     def _releasing(self, namespace: str, pod: JsonObject) -> Iterator[Key]:
         """Give the Rollout whose canary Deployment runs a pod."""
-        for _, name in _owner_names(pod["metadata"]):
+        for _, name in references.owner_names(pod["metadata"]):
             revision = self.replica_sets.get(namespace, name)
-            for _, owner in _owner_names(revision["metadata"]) if revision else ():
+            for _, owner in references.owner_names(revision["metadata"]) if revision else ():
                 deployment = self.deployments.get(namespace, owner)
-                for kind, rollout in _owner_names(deployment["metadata"]) if deployment else ():
+                for kind, rollout in references.owner_names(deployment["metadata"]) if deployment else ():
                     if kind == "Rollout":
                         yield Key(namespace, rollout)
 
     def _awaiting(self, left_behind: JsonObject) -> Iterator[Key]:
         """Give the Rollouts whose canary may have left a ReplicaSet behind, by its name."""
-        for maker in _makers(left_behind):
+        for maker in references.makers(left_behind):
             yield from self._referring(_WORKLOAD, maker.rpartition("-")[0])
 
     def _by_reference(self, kind: str, value: JsonObject) -> Iterator[Key]:
@@ -295,14 +301,14 @@ class World:
                 )
             case "Service":
                 yield from self._referring(_SERVICE, f"{namespace}/{metadata['name']}")
-                yield from (_key(pinner) for pinner in _pinned_by(value))
+                yield from (references.key(pinner) for pinner in references.pinned_by(value))
             case "TrafficRouting":
-                yield from (_rollout_key(each) for each in self.users_of(value))
-                yield from (_key(user) for user in _users(value))
+                yield from (references.rollout_key(each) for each in self.users_of(value))
+                yield from (references.key(user) for user in references.users(value))
             case "Ingress":
                 yield from self._referring(_INGRESS, f"{namespace}/{metadata['name']}")
             case "EndpointSlice":
-                for service in _sliced_services(value):
+                for service in references.sliced_services(value):
                     yield from self._referring(_SERVICE, service)
             case _:  # ReplicaSets and Pods are near by their owner alone
                 pass
@@ -312,13 +318,13 @@ class World:
         metadata = value["metadata"]
         path = f"{value['apiVersion']}/{value['kind']}/{metadata.get('namespace', '')}/{metadata['name']}"
         yield from self._referring(_ROUTE, path)
-        yield from (_key(marker) for marker in marked_by(value))
+        yield from (references.key(marker) for marker in marked_by(value))
 
     def _replica_sets(self, rollout: JsonObject, deployments: Iterable[JsonObject]) -> list[JsonObject]:
         """Collect the revisions of Deployments, and those that canaries left behind to be adopted."""
         namespace = rollout["metadata"]["namespace"]
-        owned = (self.replica_sets.by_index(_OWNER, _place(each)) for each in deployments)
-        canaries = (f"{namespace}/{name}" for name in _canaries(rollout, deployments))
+        owned = (self.replica_sets.by_index(_OWNER, references.place(each)) for each in deployments)
+        canaries = (f"{namespace}/{name}" for name in references.canaries(rollout, deployments))
         made = (self.replica_sets.by_index(_MADE_FOR, path) for path in canaries)
         found = {each["metadata"]["uid"]: each for group in (*owned, *made) for each in group}
         return list(found.values())
@@ -328,21 +334,21 @@ class World:
         labels = {
             f"{namespace}/{key}={value}"
             for each in deployments
-            for key, value in (_at(each, "spec", "template", "metadata", "labels") or {}).items()
+            for key, value in (references.at(each, "spec", "template", "metadata", "labels") or {}).items()
         }
         places = (*sorted(labels), f"{namespace}/")
         return {
             name: each
             for place in places
-            for name, each in _by_name(self.deployments.by_index(_SELECTOR, place)).items()
+            for name, each in references.by_name(self.deployments.by_index(_SELECTOR, place)).items()
         }
 
     def _deployments(self, rollout: JsonObject, namespace: str, uid: str) -> dict[str, JsonObject]:
-        found = self._named(self.deployments, namespace, _workload_names(rollout))
+        found = self._named(self.deployments, namespace, references.workload_names(rollout))
         for name, workload in tuple(found.items()):
             release = (workload["metadata"].get("annotations") or {}).get(names.RELEASE, "")
             found |= self._named(self.deployments, namespace, [manifests.canary_name(name, release)])
-        return found | _by_name(self.deployments.by_index(_OWNER, f"{namespace}/{uid}"))
+        return found | references.by_name(self.deployments.by_index(_OWNER, f"{namespace}/{uid}"))
 
     def _named(
         self, cache: Cache[JsonObject], namespace: str, wanted: Iterable[str]
@@ -351,236 +357,13 @@ class World:
         return {name: value for name, value in found if value is not None}
 
     def _referring(self, index: str, value: str) -> Iterator[Key]:
-        yield from (_rollout_key(each) for each in self.rollouts.by_index(index, value))
+        yield from (references.rollout_key(each) for each in self.rollouts.by_index(index, value))
         for routing in self.traffic_routings.by_index(index, value) if index in _ROUTED else ():
-            yield from (_rollout_key(each) for each in self.users_of(routing))
+            yield from (references.rollout_key(each) for each in self.users_of(routing))
 
     def _rollouts_of_deployment(self, namespace: str, name: str) -> Iterator[Key]:
         yield from self._referring(_WORKLOAD, f"{namespace}/{name}")
         deployment = self.deployments.get(namespace, name)
-        for kind, owner in _owner_names(deployment["metadata"]) if deployment else ():
+        for kind, owner in references.owner_names(deployment["metadata"]) if deployment else ():
             if kind == "Rollout":
                 yield Key(namespace, owner)
-
-
-# --- what is kept of objects that come by the thousand ---------------------------------------------
-
-_IDENTITY: Tree = {
-    "name": None,
-    "namespace": None,
-    "uid": None,
-    "resourceVersion": None,
-    "labels": None,
-    "ownerReferences": None,
-}
-_REPLICA_SET: Tree = {
-    "metadata": {**_IDENTITY, "annotations": {names.DESIRED_REPLICAS: None, names.MAX_REPLICAS: None}},
-    "spec": {"replicas": None, "template": None},
-    "status": {"replicas": None, "readyReplicas": None, "availableReplicas": None},
-}
-
-
-def _revision(raw: bytes) -> JsonObject:
-    return digested(_keep_revision(raw))
-
-
-_keep_revision = keep(REPLICA_SETS, _REPLICA_SET)
-_CONTAINER: Tree = {"state": {"waiting": {"reason": None, "message": None}, "running": {"startedAt": None}}}
-_POD: Tree = {
-    "metadata": {
-        "name": None,
-        "namespace": None,
-        "uid": None,
-        "resourceVersion": None,
-        "deletionTimestamp": None,
-        "labels": {names.ROLLOUT_ID: None, names.ROLLOUT_BATCH_ID: None},
-        "ownerReferences": {"kind": None, "name": None, "uid": None, "controller": None},
-    },
-    "status": {
-        "phase": None,
-        "conditions": {"type": None, "status": None, "reason": None, "message": None},
-        "initContainerStatuses": _CONTAINER,
-        "containerStatuses": _CONTAINER,
-    },
-}
-_ENDPOINT_SLICE: Tree = {
-    "metadata": _IDENTITY,
-    "endpoints": {"conditions": {"ready": None}, "targetRef": {"kind": None, "name": None}},
-}
-
-
-# --- references between objects --------------------------------------------------------------------
-
-
-def _owners(value: JsonObject) -> Iterable[str]:
-    metadata = value["metadata"]
-    controllers = [each["uid"] for each in metadata.get("ownerReferences") or () if each.get("controller")]
-    made_by = (metadata.get("labels") or {}).get(names.MADE_BY)
-    return [f"{metadata['namespace']}/{uid}" for uid in controllers or ([made_by] if made_by else [])]
-
-
-def _place(owner: JsonObject) -> str:
-    """Give what an owner's objects are filed under: a copy of them in another namespace is not its own."""
-    return f"{owner['metadata']['namespace']}/{owner['metadata']['uid']}"
-
-
-def _makers(replica_set: JsonObject) -> Iterable[str]:
-    """Name the Deployment after which a ReplicaSet is named, and which made it, whoever owns it now."""
-    metadata = replica_set["metadata"]
-    return [f"{metadata['namespace']}/{metadata['name'].rpartition('-')[0]}"]
-
-
-def _selectors(deployment: JsonObject) -> Iterable[str]:
-    """Give one label that every pod of a Deployment has; "" where its selector names none."""
-    selector = _at(deployment, "spec", "selector") or {}
-    one = min((f"{key}={value}" for key, value in (selector.get("matchLabels") or {}).items()), default="")
-    return [f"{deployment['metadata']['namespace']}/{one}"] if selector else []
-
-
-def _canaries(rollout: JsonObject, deployments: Iterable[JsonObject]) -> Iterator[str]:
-    """Name the canary Deployments that the releases known of a Rollout have or had."""
-    recorded = str(_at(rollout, "status", "canaryStatus", "canaryRevision") or "").rpartition("-")[2]
-    for workload in _workload_names(rollout):
-        for each in deployments:
-            if stamped := (each["metadata"].get("annotations") or {}).get(names.RELEASE):
-                yield manifests.canary_name(workload, stamped)
-        if recorded:
-            yield manifests.canary_name(workload, recorded)
-
-
-def _owner_names(metadata: JsonObject) -> list[tuple[str, str]]:
-    references = metadata.get("ownerReferences") or ()
-    return [(each["kind"], each["name"]) for each in references if each.get("controller")]
-
-
-def workload_keys(rollout: JsonObject) -> list[Key]:
-    """Name the Deployment that a Rollout refers to; none when it cannot be read."""
-    return [_key(path) for path in _workloads(rollout)]
-
-
-def pinned_by_key(service: JsonObject) -> Key | None:
-    """Name the Rollout that pinned a Service; None when none did."""
-    return next((_key(path) for path in _pinned_by(service)), None)
-
-
-def _workloads(rollout: JsonObject) -> Iterable[str]:
-    return [f"{rollout['metadata']['namespace']}/{name}" for name in _workload_names(rollout)]
-
-
-def _services(rollout: JsonObject) -> Iterable[str]:
-    return [
-        f"{rollout['metadata']['namespace']}/{name}"
-        for name in _with_canary(_service_names(_routings(rollout)))
-    ]
-
-
-def _ingresses(rollout: JsonObject) -> Iterable[str]:
-    return [
-        f"{rollout['metadata']['namespace']}/{name}"
-        for name in _with_canary(_ingress_names(_routings(rollout)))
-    ]
-
-
-def _routes(rollout: JsonObject) -> Iterable[str]:
-    namespace = rollout["metadata"]["namespace"]
-    return [f"{'/'.join(ref.of_kind)}/{namespace}/{ref.name}" for ref in route_refs(_routings(rollout))]
-
-
-def _route_kinds(rollout: JsonObject) -> Iterable[str]:
-    return ["/".join(ref.of_kind) for ref in route_refs(_routings(rollout))]
-
-
-def route_refs(routings: Iterable[Any]) -> list[RouteRef]:
-    """Name the objects, of kinds that may not exist, that route."""
-    entries = list(routings)
-    gateways = _texts(_at(each, "gateway", "httpRouteName") for each in entries)
-    listed = [_at(each, "customNetworkRefs") for each in entries]
-    custom = [ref for refs in listed if isinstance(refs, list) for ref in refs]
-    fields = [[_at(ref, key) for key in ("apiVersion", "kind", "name")] for ref in custom]
-    named = [RouteRef(*_texts(each)) for each in fields if len(_texts(each)) == len(each) and all(each)]
-    return [RouteRef(*HTTP_ROUTE, name) for name in gateways if name] + named
-
-
-def _sliced_services(value: JsonObject) -> Iterable[str]:
-    name = (value["metadata"].get("labels") or {}).get(names.KUBERNETES_SERVICE_NAME)
-    return [f"{value['metadata']['namespace']}/{name}"] if name else []
-
-
-def _pinned_by(service: JsonObject) -> Iterable[str]:
-    name = (service["metadata"].get("annotations") or {}).get(names.PINNED_BY)
-    return [f"{service['metadata']['namespace']}/{name}"] if name else []
-
-
-def _workload_names(rollout: JsonObject) -> list[str]:
-    return _texts([_at(rollout, "spec", "workloadRef", "name")])
-
-
-def _service_names(routings: Iterable[Any]) -> list[str]:
-    return _texts(_at(each, "service") for each in routings)
-
-
-def _ingress_names(routings: Iterable[Any]) -> list[str]:
-    return _texts(_at(each, "ingress", "name") for each in routings)
-
-
-def _routings(value: JsonObject) -> list[Any]:
-    """List what a Rollout says, or a TrafficRouting, or did when a release began to go through it."""
-    noted = _engaged(value)
-    said = (
-        _at(value, "spec", "strategy", "canary", "trafficRoutings"),
-        _at(value, "spec", "objectRef"),
-        _at(noted.spec, "objectRef") if noted else None,
-    )
-    return [each for listed in said if isinstance(listed, list) for each in listed]
-
-
-def _engaged(rollout: JsonObject) -> Engaged | None:
-    return engaged((rollout["metadata"].get("annotations") or {}).get(names.ENGAGED))
-
-
-def _traffic_routing_names(rollout: JsonObject) -> list[str]:
-    """Name the TrafficRoutings that a Rollout refers to, by annotation or field, and goes through."""
-    annotated = _at(rollout, "metadata", "annotations", names.TRAFFIC_ROUTING)
-    noted = _engaged(rollout)
-    named = (annotated, _at(rollout, "spec", "strategy", "canary", "trafficRoutingRef"))
-    return _texts((*named, noted.name if noted else None))
-
-
-def _traffic_routings(rollout: JsonObject) -> Iterable[str]:
-    return [f"{rollout['metadata']['namespace']}/{name}" for name in _traffic_routing_names(rollout)]
-
-
-def _users(routing: JsonObject) -> Iterable[str]:
-    """Name the Rollouts that hold a TrafficRouting by a finalizer."""
-    metadata = routing["metadata"]
-    return [f"{metadata['namespace']}/{name}" for name in users(metadata.get("finalizers") or ())]
-
-
-def _rollout_key(rollout: JsonObject) -> Key:
-    return Key(rollout["metadata"]["namespace"], rollout["metadata"]["name"])
-
-
-def _at(value: Any, *path: str) -> Any:
-    for key in path:
-        value = value.get(key) if isinstance(value, Mapping) else None
-    return value
-
-
-def _texts(values: Iterable[Any]) -> list[str]:
-    return [value for value in values if isinstance(value, str)]
-
-
-def _with_canary(stable: Iterable[str]) -> Iterator[str]:
-    """Give each name and its canary's."""
-    for name in stable:
-        yield name
-        yield name + names.CANARY_SUFFIX
-
-
-def _by_name(values: Iterable[JsonObject]) -> dict[str, JsonObject]:
-    return {value["metadata"]["name"]: value for value in values}
-
-
-def _key(path: str) -> Key:
-    namespace, _, name = path.partition("/")
-    return Key(namespace, name)
