@@ -59,13 +59,13 @@ class Webhook:
 async def webhook_alone(cluster: Cluster, *arguments: str) -> AsyncIterator[Webhook]:
     """Install CRDs and webhook configurations, run the process, and put everything back."""
     await cluster.create_namespace(HOME)
-    template = (CHART / "templates" / "webhooks.yaml").read_text()
-    rendered = template.replace("{{ .Release.Namespace }}", HOME)
+    shown = ("--show-only", "templates/webhooks.yaml")
+    rendered = await cluster.helm("template", "sluice", str(CHART), "-n", HOME, *shown)
     await cluster.kubectl("apply", "--server-side", "-f", str(CHART / "crds"))
     await cluster.kubectl(
         "wait", "--for=condition=Established", "crd/rollouts.rollouts.kruise.io", "--timeout=30s"
     )
-    await cluster.kubectl("apply", "-f", "-", stdin=rendered)
+    await cluster.kubectl("apply", "-f", "-", stdin=rendered.stdout)
     command = [
         *(sys.executable, "-m", "webhook", f"--kubeconfig={cluster.kubeconfig}", f"--namespace={HOME}"),
         *(f"--url=https://127.0.0.1:{_HTTPS_PORT}", f"--port={_HTTPS_PORT}", f"--http-port={_HTTP_PORT}"),
