@@ -6,8 +6,8 @@ import pytest
 
 from rollout import manifests, names
 from rollout.spec import PodTemplatePatch
+from tests.unit.rollout.model.objects import deployment
 from tests.unit.rollout.model.routing import service
-from tests.unit.rollout.model.world import deployment
 
 OWNER = manifests.owner_reference("web", "uid-1")
 TRACKERS = [

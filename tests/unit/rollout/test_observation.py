@@ -23,8 +23,9 @@ from rollout.release.plan import plan
 from rollout.snapshot import Gate
 from rollout.status import format_time
 from tests.unit.rollout.model.drills import governed, paused_at
+from tests.unit.rollout.model.objects import GROUP_VERSION
 from tests.unit.rollout.model.reconciling import settle
-from tests.unit.rollout.model.world import GROUP_VERSION, World
+from tests.unit.rollout.model.world import World
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

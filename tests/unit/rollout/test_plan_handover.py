@@ -9,10 +9,11 @@ from hypothesis import example, given
 
 from rollout.wire import JsonObject
 from tests.unit.rollout.model import controllers, invariants
+from tests.unit.rollout.model.objects import rollout, step
 from tests.unit.rollout.model.reconciling import reconcile, settle
 from tests.unit.rollout.model.routing import APP
 from tests.unit.rollout.model.store import owner_of
-from tests.unit.rollout.model.world import World, rollout, step
+from tests.unit.rollout.model.world import World
 from tests.unit.search import dear
 
 _MOST_EVENTS = 4000  # of a promotion of 50 pods; one that needs more hangs

@@ -4,9 +4,10 @@ import pytest
 
 from tests.unit.rollout.model import controllers
 from tests.unit.rollout.model.controllers import tag_of
+from tests.unit.rollout.model.objects import rollout, step, template
 from tests.unit.rollout.model.reconciling import reconcile, settle
 from tests.unit.rollout.model.routing import APP
-from tests.unit.rollout.model.world import World, rollout, step, template
+from tests.unit.rollout.model.world import World
 from tests.unit.rollout.test_plan_interrupted import SMALL, edit, waiting
 
 OURS = ("Deployment", "Service", "Ingress")

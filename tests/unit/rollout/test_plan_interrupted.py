@@ -6,9 +6,10 @@ import pytest
 
 from rollout import names
 from tests.unit.rollout.model import controllers
+from tests.unit.rollout.model.objects import rollout, step, template
 from tests.unit.rollout.model.reconciling import reconcile, settle, settle_without_waiting
 from tests.unit.rollout.model.routing import APP
-from tests.unit.rollout.model.world import World, rollout, step, template
+from tests.unit.rollout.model.world import World
 
 
 def waiting(

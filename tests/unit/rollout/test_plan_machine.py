@@ -15,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from rollout import names
 from tests.unit.rollout.model import controllers, invariants
+from tests.unit.rollout.model.objects import rollout, step
 from tests.unit.rollout.model.reconciling import (
     Pass,
     look,
@@ -38,7 +39,7 @@ from tests.unit.rollout.model.routing import (
     UNROUTED,
     Setting,
 )
-from tests.unit.rollout.model.world import World, rollout, step
+from tests.unit.rollout.model.world import World
 
 TAGS = ("v1", "v2", "v3", "v4")
 ENDINGS = ("complete", "roll back", "disable", "delete", "delete the workload")

@@ -10,9 +10,10 @@ from rollout.release.engagement import engage
 from rollout.release.facts import Facts
 from rollout.spec import RolloutSpec
 from rollout.wire import JsonObject
+from tests.unit.rollout.model.objects import rollout, step
 from tests.unit.rollout.model.reconciling import reconcile, settle
 from tests.unit.rollout.model.routing import APP, Routing, Setting, ingress, service
-from tests.unit.rollout.model.world import World, rollout, step
+from tests.unit.rollout.model.world import World
 
 SHARED = "shared"
 HELD = [names.TRAFFIC_ROUTING_FINALIZER, names.USED_BY + APP]

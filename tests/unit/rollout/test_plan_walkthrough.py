@@ -5,9 +5,10 @@ import pytest
 from rollout import messages
 from tests.unit.rollout.model import controllers
 from tests.unit.rollout.model.drills import paused_at
+from tests.unit.rollout.model.objects import rollout, step
 from tests.unit.rollout.model.reconciling import look, reconcile, settle, settle_without_waiting
 from tests.unit.rollout.model.routing import APP, HOST
-from tests.unit.rollout.model.world import World, rollout, step
+from tests.unit.rollout.model.world import World
 
 MOST_WRITES = 20  # the budget of one release
 

@@ -8,7 +8,7 @@ from hypothesis import given
 
 from rollout.revision import release_id, same_template, steps_digest, template_digest
 from rollout.spec import Amount, Step
-from tests.unit.rollout.model.world import template
+from tests.unit.rollout.model.objects import template
 
 templates = st.fixed_dictionaries(
     {

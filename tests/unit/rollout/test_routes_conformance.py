@@ -20,9 +20,9 @@ from rollout.spec import HeaderMatch, Match, RolloutSpec
 from rollout.traffic.routing import ALL_STABLE, Routing
 from rollout.wire import JsonObject
 from tests.unit.rollout.http_routes import http_route, routings, rule_lists
+from tests.unit.rollout.model.objects import deployment, rollout, step
 from tests.unit.rollout.model.routing import APP, OWN_RULES, Share, ingress, joined, sent_by, service
 from tests.unit.rollout.model.store import NAMESPACE, Store, merge_patch
-from tests.unit.rollout.model.world import deployment, rollout, step
 from tests.unit.search import dear
 from tests.unit.webhook import reviews
 from tests.unit.webhook.reviews import POLICY, RECONCILER

@@ -7,9 +7,10 @@ import pytest
 from rollout import messages, names
 from rollout.observation import observe
 from rollout.release.plan import plan
+from tests.unit.rollout.model.objects import deployment, rollout, step
 from tests.unit.rollout.model.reconciling import look, settle
 from tests.unit.rollout.model.routing import APP, HOST, Routing, Setting, ingress, service
-from tests.unit.rollout.model.world import World, deployment, rollout, step
+from tests.unit.rollout.model.world import World
 
 API = "api"  # a second Service, of the same pods
 CANARY = f"{APP}-canary"

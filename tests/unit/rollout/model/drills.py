@@ -6,10 +6,11 @@ model fails. So the drills are tests of the engine, and together the proof that 
 
 from rollout.wire import JsonObject
 from tests.unit.rollout.model import controllers, invariants
+from tests.unit.rollout.model.objects import rollout, step
 from tests.unit.rollout.model.reconciling import Pass, look, reconcile, settle, stale_view
 from tests.unit.rollout.model.routing import APP
 from tests.unit.rollout.model.store import owner_of
-from tests.unit.rollout.model.world import World, rollout, step
+from tests.unit.rollout.model.world import World
 
 TWO_STEPS = [step(20, "40%"), step(50, "60%")]
 

@@ -18,9 +18,10 @@ from rollout.spec import RolloutSpec, Step
 from rollout.status import Phase, Reason, Release, Status, StepState, read_status
 from rollout.wire import JsonObject
 from tests.unit.rollout.model.controllers import bare, selects, tag_of
+from tests.unit.rollout.model.objects import template
 from tests.unit.rollout.model.routing import APP, NOTHING, Share, asked_by, joined, sent_by
 from tests.unit.rollout.model.store import ORPHAN_FINALIZER, maker_of, owner_of
-from tests.unit.rollout.model.world import World, template
+from tests.unit.rollout.model.world import World
 
 
 class InvariantBroken(AssertionError):  # noqa: N818 - the rule is broken, the program is not

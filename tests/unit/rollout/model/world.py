@@ -19,6 +19,7 @@ from rollout.status import Reason, read_status
 from rollout.wire import JsonObject
 from tests.unit.rollout.model import admission, controllers
 from tests.unit.rollout.model.controllers import tag_of
+from tests.unit.rollout.model.objects import deployment, rollout, step, template
 from tests.unit.rollout.model.routing import (
     ADMIN,
     APP,
@@ -26,7 +27,6 @@ from tests.unit.rollout.model.routing import (
     NOTHING,
     OWN_RULES,
     REFERRED,
-    UNROUTED,
     USERS_KINDS,
     Setting,
     Share,
@@ -40,63 +40,6 @@ from tests.unit.rollout.model.routing import (
 from tests.unit.rollout.model.store import ORPHAN_FINALIZER, Key, Store, maker_of, owner_of
 
 HISTORY = 12  # how many events back a stale view can reach
-GROUP_VERSION = f"{names.GROUP}/{names.STORAGE_VERSION}"
-
-
-def template(tag: str) -> dict[str, Any]:
-    """Return the pod template of a version."""
-    return {
-        "metadata": {"labels": {"app": APP}},
-        "spec": {"containers": [{"name": APP, "image": f"web:{tag}"}]},
-    }
-
-
-def step(
-    weight: int | None, replicas: str | int, pause: int | None = None, headers: tuple[str, ...] = ()
-) -> dict[str, Any]:
-    """Return one step of a Rollout's spec; each of ``headers`` is what a request may carry to match."""
-    value: dict[str, Any] = {"replicas": replicas, "pause": {} if pause is None else {"duration": pause}}
-    if headers:
-        value["matches"] = [{"headers": [{"name": each, "value": "beta"}]} for each in headers]
-    return value if weight is None else {**value, "traffic": f"{weight}%"}
-
-
-def deployment(tag: str, replicas: int, limits: JsonObject | None = None) -> dict[str, Any]:
-    """Return a Deployment as a user writes it, perhaps with limits of its rolling update."""
-    strategy = {"strategy": {"rollingUpdate": limits}} if limits else {}
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": APP},
-        "spec": {
-            "replicas": replicas,
-            "selector": {"matchLabels": {"app": APP}},
-            "template": template(tag),
-            **strategy,
-        },
-    }
-
-
-def rollout(
-    steps: list[dict[str, Any]],
-    *,
-    grace: int = 3,
-    routed: bool = True,
-    setting: Setting = BY_INGRESS,
-    **more: Any,
-) -> dict[str, Any]:
-    """Return a Rollout as a user writes it; ``more`` is added to its canary strategy."""
-    said = (setting if routed else UNROUTED).strategy(grace)
-    canary: dict[str, Any] = {"enableExtraWorkloadForCanary": True, "steps": steps, **said, **more}
-    return {
-        "apiVersion": GROUP_VERSION,
-        "kind": "Rollout",
-        "metadata": {"name": APP},
-        "spec": {
-            "workloadRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": APP},
-            "strategy": {"canary": canary},
-        },
-    }
 
 
 class World:
