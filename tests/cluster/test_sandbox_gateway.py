@@ -35,9 +35,10 @@ async def test_gateway_routes_by_weight_header_query_and_path(cluster: Cluster, 
     )
     await cluster.create(RESOURCE, namespace, route)
     await cluster.wait_for(RESOURCE, namespace, "both", accepted)
-    async with asyncio.timeout(30):
-        while (await data_plane.request(host)).status != HTTPStatus.OK:
-            pass
+    for headers in ({}, {"X-Team": "blue"}):  # to each of the Services: their endpoints come one by one
+        async with asyncio.timeout(30):
+            while (await data_plane.request(host, headers=headers)).status != HTTPStatus.OK:
+                pass
 
     split = (await data_plane.send(host, 200)).by_image
     found = [

@@ -145,6 +145,7 @@ async def test_strategy_of_a_traffic_routing_routes_a_plan_that_leaves_it_to_it(
         lambda found: annotations_of(found)["nginx.ingress.kubernetes.io/canary-weight"] == "10",
         CANARY,
     )
+    await app.waits(2, 2)
     await app.set_image(V1)
     await app.rolled_back(2)
 
