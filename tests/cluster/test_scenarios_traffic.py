@@ -324,8 +324,9 @@ async def test_what_is_removed_from_the_stable_ingress_goes_from_the_canary(app:
     await app.cluster.patch("ingresses", app.namespace, NAME, change)
     found = await app.wait("ingresses", lambda found: "tls" not in found["spec"], name=CANARY)
 
-    assert first["metadata"]["labels"]["example.com/lane"] == "beta"
-    assert "example.com/lane" not in found["metadata"]["labels"]
+    ours = {"sluice.dev/made-by": (await app.get("rollouts"))["metadata"]["uid"]}
+    assert first["metadata"]["labels"] == {"example.com/lane": "beta", **ours}
+    assert found["metadata"]["labels"] == ours
     assert {key: value for key, value in annotations_of(found).items() if key.startswith("example")} == {
         "example.com/other": "theirs"
     }
