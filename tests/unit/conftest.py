@@ -8,7 +8,13 @@ import os
 from hypothesis import HealthCheck, settings
 
 settings.register_profile(
-    "short", derandomize=True, database=None, print_blob=True, deadline=None, stateful_step_count=30
+    "short",
+    max_examples=50,
+    derandomize=True,
+    database=None,
+    print_blob=True,
+    deadline=None,
+    stateful_step_count=30,
 )
 settings.register_profile(
     "long",

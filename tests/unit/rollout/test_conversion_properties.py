@@ -23,7 +23,6 @@ from tests.unit.rollout.rollout_objects import (
     objects,
     text,
 )
-from tests.unit.search import dear
 
 
 def other(api_version: str) -> str:
@@ -168,7 +167,6 @@ class _Edits:
     ALL = (pause, drop_stash, annotate, rewrite_steps, drop_step, write_status)
 
 
-@dear(100)
 @given(objects, st.data())
 def test_after_any_edits_through_either_version_each_reads_what_was_last_written(
     obj: Json, data: Any
@@ -185,7 +183,6 @@ def test_after_any_edits_through_either_version_each_reads_what_was_last_written
         assert exact(without_stash(seen)) == exact(without_stash(back))
 
 
-@dear(100)
 @given(hostile_objects())
 def test_any_json_is_converted_or_refused_with_a_reason(obj: Json) -> None:
     """Nothing that a client can send makes the conversion raise; what it converts, it converts back."""

@@ -34,7 +34,6 @@ from tests.unit.rollout.rollout_objects import (
     hostile_objects,
     json_values,
 )
-from tests.unit.search import dear
 
 STEP = {"replicas": 1}
 ROUTING = {"service": "echoserver", "ingress": {"name": "echoserver"}}
@@ -369,7 +368,6 @@ def test_problem_with_a_value_too_deep_to_write_is_still_told() -> None:
     ]
 
 
-@dear(100)
 @given(hostile_objects())
 def test_any_json_is_read_or_refused(obj: Json) -> None:
     """Nothing that a client can store makes the reading raise."""

@@ -84,7 +84,7 @@ def running(world: World, workload: str = APP) -> list[JsonObject]:
     return [each for each in sets if owner_of(each) == uid and each["spec"]["replicas"]]
 
 
-@dear(40)
+@dear(20)
 @given(promotions)
 @example(Promotion(20, 6))
 @example(Promotion(10, 10, 0, 1))
@@ -110,7 +110,7 @@ def test_available_pods_stay_within_the_limits_while_they_are_handed_over(promot
     assert world.ready_by_tag() == {"v2": replicas_of(world)}
 
 
-@dear(40)
+@dear(20)
 @given(promotions)
 @example(Promotion(10, 5, 0, 1, scaled_to=5, scaled_after=3))
 def test_gate_is_opened_when_the_deployment_has_scaled_what_it_adopted(promotion: Promotion) -> None:
@@ -153,7 +153,7 @@ def test_third_version_in_a_hand_over_exchanges_no_pod_while_the_controller_is_c
     assert (world.store.get("ReplicaSet", second["metadata"]["name"]) or {})["spec"]["replicas"] == 3
 
 
-@dear(40)
+@dear(20)
 @given(promotions)
 def test_approved_pods_survive_promotion(promotion: Promotion) -> None:
     """Every pod that was approved is there afterwards."""

@@ -40,6 +40,7 @@ from tests.unit.rollout.model.routing import (
     Setting,
 )
 from tests.unit.rollout.model.world import World
+from tests.unit.search import dear
 
 TAGS = ("v1", "v2", "v3", "v4")
 ENDINGS = ("complete", "roll back", "disable", "delete", "delete the workload")
@@ -487,3 +488,4 @@ class ReferenceMachine(ReleaseMachine):
 TestIngressMachine = IngressMachine.TestCase
 TestOwnRouteMachine = OwnRouteMachine.TestCase
 TestReferenceMachine = ReferenceMachine.TestCase
+TestIngressMachine.settings = TestOwnRouteMachine.settings = TestReferenceMachine.settings = dear(30)

@@ -215,7 +215,7 @@ def scenes(draw: st.DrawFn, kind: str, number: int = 1) -> Iterator[Any]:
 
 
 kinds = pytest.mark.parametrize("kind", [INGRESS, HTTP_ROUTE, CUSTOM])
-few = dear(25)
+few = dear(15)
 """Each example is a release of its own; the long profile is for more."""
 
 

@@ -69,7 +69,7 @@ def test_canary_gets_its_share_of_the_stable_backends_own(
     assert [(ref["name"], ref["weight"]) for ref in rendered[0]["backendRefs"]] == expected
 
 
-@dear(60)
+@dear(30)
 @given(rule_lists(), st.integers(1, 100))
 def test_no_backend_of_the_users_gains_or_loses_by_a_weight(rules: Rules, weight: int) -> None:
     """Whatever the weights are, the canary's percent is out of the stable backend's share and never more."""
@@ -91,7 +91,6 @@ def test_no_backend_of_the_users_gains_or_loses_by_a_weight(rules: Rules, weight
 # --- matches ---------------------------------------------------------------------------------------
 
 
-@dear(100)
 @given(rule_lists(), st.lists(step_matches(), min_size=1, max_size=2, unique=True), st.data())
 def test_who_gets_a_request(rules: Rules, wanted: list[Match], data: st.DataObject) -> None:
     """What the stable Service gets goes to the canary where a match fits; all else goes where it went."""
@@ -278,7 +277,7 @@ def test_users_own_header_filter_is_kept_and_the_steps_wins() -> None:
 # --- and back --------------------------------------------------------------------------------------
 
 
-@dear(60)
+@dear(30)
 @given(rule_lists(), routings)
 def test_what_was_rendered_is_recovered(rules: Rules, routing: Routing) -> None:
     """From untouched rules of ours the user's own come back, to the byte."""
@@ -290,7 +289,7 @@ def test_what_was_rendered_is_recovered(rules: Rules, routing: Routing) -> None:
     assert recover(rendered, BACKENDS, rules, rendered) == rules
 
 
-@dear(60)
+@dear(30)
 @given(rule_lists(), rule_lists(), routings)
 def test_rules_that_a_user_writes_anew_are_theirs(old: Rules, new: Rules, routing: Routing) -> None:
     """Somebody who applies their own rules mid-release, changed or not, gets just these back."""
@@ -302,7 +301,7 @@ def test_rules_that_a_user_writes_anew_are_theirs(old: Rules, new: Rules, routin
     assert recover(new, BACKENDS, old, rendered) == new
 
 
-@dear(60)
+@dear(30)
 @given(rule_lists(), routings, st.integers(0, 5))
 def test_edit_beside_our_changes_is_kept(rules: Rules, routing: Routing, where: int) -> None:
     """Who edits a rule as it is shown mid-release keeps the edit, and the weights from before."""
@@ -348,7 +347,7 @@ def test_rule_for_the_canary_alone_does_not_outlive_a_release() -> None:
 # --- marks -----------------------------------------------------------------------------------------
 
 
-@dear(60)
+@dear(30)
 @given(rule_lists(), routings | st.just(ALL_STABLE))
 def test_marks_read_back(rules: Rules, routing: Routing) -> None:
     """What is remembered on the route survives the way through an annotation."""

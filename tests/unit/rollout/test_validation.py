@@ -20,7 +20,6 @@ from tests.unit.rollout.rollout_objects import (
     objects,
     with_status,
 )
-from tests.unit.search import dear
 
 NOBODY = Neighbours()
 ANYTHING = Rules(existing=frozenset(Feature))
@@ -588,7 +587,6 @@ def test_a_new_problem_is_refused_beside_an_old_one() -> None:
 # --- totality ------------------------------------------------------------------------------------
 
 
-@dear(100)
 @given(hostile_objects(), st.one_of(hostile_objects(), objects), st.lists(hostile_objects(), max_size=2))
 def test_any_json_is_judged(old: Json, new: Json, others: list[Json]) -> None:
     """Nothing that a client can send makes the validation raise."""

@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from rollout.validation_status import validate_status
 from tests.unit.rollout.recorded import status_puts
 from tests.unit.rollout.rollout_objects import Json, alpha, beta, hostile_objects, objects, with_status
-from tests.unit.search import dear
 
 STEPS = {"steps": [{"traffic": "20%", "replicas": "20%"}] * 3}
 
@@ -150,7 +149,6 @@ def test_fast_undo_of_kubectl_kruise_is_allowed() -> None:
     assert written(currentStepIndex=3) == written(nextStepIndex=1) == []
 
 
-@dear(100)
 @given(hostile_objects(), st.one_of(hostile_objects(), objects))
 def test_any_json_is_judged(old: Json, new: Json) -> None:
     """Nothing that a client can send makes the check raise."""
