@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sandbox.certificates import Authority, KeyPair, create_authority, create_signing_key
 from sandbox.names import Addresses
-from sandbox.program import Specification
+from sandbox.program import RARELY_COLLECTED, Specification
 
 AUDIT_POLICY = """\
 apiVersion: audit.k8s.io/v1
@@ -105,7 +105,7 @@ def specifications(
         "kube-controller-manager": _controller_manager(directory, identities, options),
         "kube-scheduler": _scheduler(directory, options),
     }
-    environment = {"HOME": str(directory), "PATH": "/usr/bin:/bin"}
+    environment = {"HOME": str(directory), "PATH": "/usr/bin:/bin", **RARELY_COLLECTED}
     return [Specification(name, [str(binary), name, *flags], environment) for name, flags in commands.items()]
 
 
@@ -178,6 +178,8 @@ def _controller_manager(directory: Path, identities: Identities, options: Option
         "--kube-api-qps=1000",
         "--kube-api-burst=2000",
         "--endpointslice-updates-batch-period=100ms",
+        # Nobody here reads Endpoints, which take a write for every one of an EndpointSlice.
+        "--controllers=*,-endpoints-controller,-endpointslice-mirroring-controller",
         *options.controller_manager_flags,
     ]
 

@@ -16,6 +16,9 @@ _STOP_TIMEOUT = 2.0
 _TAIL = 4000
 """Characters of a log that an error shows: about forty lines."""
 
+RARELY_COLLECTED = {"GOGC": "300"}
+"""Go's setting for programs that share two processors and have memory to spare."""
+
 
 class ProgramError(RuntimeError):
     """A program ended although it should run."""
