@@ -11,7 +11,7 @@ from pathlib import Path
 import aiohttp
 
 from sandbox.names import INGRESS_CLASS, JsonObject
-from sandbox.program import Program, Specification
+from sandbox.program import RARELY_COLLECTED, Program, Specification
 
 INGRESS_CLASS_MANIFEST: JsonObject = {
     "apiVersion": "networking.k8s.io/v1",
@@ -22,6 +22,11 @@ INGRESS_CLASS_MANIFEST: JsonObject = {
 
 _REQUEST_TIMEOUT = 10.0
 """Seconds after which a request counts as lost."""
+
+METRICS = ("--metrics.prometheus=true", "--metrics.prometheus.entrypoint=web")
+"""The proxy's own path /metrics, of any host: no application of the sandbox has one."""
+
+_LOADED = "traefik_config_reloads_total"
 
 _START_TIMEOUT = 30.0
 _POLL = 0.05
@@ -38,11 +43,18 @@ def specification(traefik: Path, kubeconfig: Path, url: str) -> Specification:
             f"--entrypoints.web.address={address}",
             # The default of 2 s would be most of a release's time.
             "--providers.providersThrottleDuration=500ms",
+            *METRICS,
             "--global.checknewversion=false",
             "--global.sendanonymoususage=false",
         ],
-        {"KUBECONFIG": str(kubeconfig), "PATH": "/usr/bin:/bin", "HOME": str(kubeconfig.parent)},
+        environment(kubeconfig),
     )
+
+
+def environment(kubeconfig: Path) -> Mapping[str, str]:
+    """Return the environment of any program of the proxy."""
+    home = {"KUBECONFIG": str(kubeconfig), "PATH": "/usr/bin:/bin", "HOME": str(kubeconfig.parent)}
+    return {**home, **RARELY_COLLECTED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +75,8 @@ class Traffic:
 
     answers: Counter[Response] = field(default_factory=Counter)
     errors: Counter[str] = field(default_factory=Counter)
+    loaded: int = 0
+    """Configurations that the proxy loaded meanwhile: after each it deals its turns from the first again."""
 
     @property
     def sent(self) -> int:
@@ -125,6 +139,7 @@ class DataPlane:
         connections: int = 8,
     ) -> Traffic:
         """Send a number of requests over a few kept connections; return what became of each."""
+        before = await self._loaded()
         traffic = Traffic()
         left = iter(range(count))
 
@@ -135,7 +150,13 @@ class DataPlane:
         async with self._session(connections) as session, asyncio.TaskGroup() as group:
             for _ in range(connections):
                 group.create_task(client(session))
+        traffic.loaded = await self._loaded() - before
         return traffic
+
+    async def _loaded(self) -> int:
+        async with self._session(1) as session, session.get("/metrics") as response:
+            samples = dict(line.split() for line in (await response.text()).splitlines() if line[:1] != "#")
+        return int(float(samples[_LOADED]))
 
     @contextlib.asynccontextmanager
     async def load(

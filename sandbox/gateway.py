@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from sandbox.data_plane import METRICS, environment
 from sandbox.names import JsonObject
 from sandbox.program import Specification
 
@@ -52,10 +53,11 @@ def specification(traefik: Path, kubeconfig: Path, url: str) -> Specification:
             "--providers.kubernetesgateway=true",
             f"--entrypoints.web.address={url.removeprefix('http://')}",
             "--providers.providersThrottleDuration=500ms",
+            *METRICS,
             "--global.checknewversion=false",
             "--global.sendanonymoususage=false",
         ],
-        {"KUBECONFIG": str(kubeconfig), "PATH": "/usr/bin:/bin", "HOME": str(kubeconfig.parent)},
+        environment(kubeconfig),
     )
 
 

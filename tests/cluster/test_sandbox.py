@@ -106,6 +106,17 @@ async def test_canary_weight_splits_requests_exactly(
     assert max(stable_counts) - min(stable_counts) <= 2
 
 
+async def test_configuration_loaded_among_counted_requests_is_told(
+    data_plane: DataPlane, cluster: Cluster, namespace: str
+) -> None:
+    """A count that a new configuration fell into says so: the proxy dealt its turns from the first again."""
+    await cluster.create("ingresses", namespace, manifests.ingress(host=f"{namespace}.example.com"))
+
+    async with asyncio.timeout(15):
+        while not (await data_plane.send(manifests.HOST, 20)).loaded:
+            pass
+
+
 async def test_image_that_does_not_exist_is_reported(cluster: Cluster, namespace: str) -> None:
     """A pod with an unpullable image is reported as a kubelet reports it, and never ready."""
     image = f"{manifests.CANARY_IMAGE}-unpullable"
