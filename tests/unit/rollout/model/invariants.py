@@ -263,7 +263,8 @@ def _service_write(world: World, snapshot: Snapshot, old: JsonObject | None, new
         assert old is not None
         assert new is not None
         had, has = _selected(world, old), _selected(world, new)
-        lost = not has and any(digest_of_tag(tag) in world.released for tag in had)
+        served = any(digest_of_tag(tag) in world.released for tag in had)
+        lost = served and not has and not _reported_ready(world, new)
         expect("stable-keeps-endpoints", holds=not lost, text="a write of ours left the stable Service empty")
         fresh = {digest_of_tag(tag) for tag in has - had}
         theirs = world.torn or world.hand_on_canary or world.workload is None
@@ -281,6 +282,16 @@ def _selected(world: World, service: JsonObject) -> set[str]:
     return {
         each.tag for each in world.store.pods.values() if each.ready and selects(selector, dict(each.labels))
     }
+
+
+def _reported_ready(world: World, service: JsonObject) -> bool:
+    """Whether ready pods are reported behind a Service: of those that failed just now nobody has heard."""
+    selector = service["spec"]["selector"]
+    return any(
+        selects(selector, each["spec"]["template"]["metadata"]["labels"])
+        and (each.get("status") or {}).get("readyReplicas", 0)
+        for each in world.store.of_kind("ReplicaSet")
+    )
 
 
 def _workload_write(world: World, snapshot: Snapshot, old: JsonObject | None, new: JsonObject | None) -> None:
