@@ -198,13 +198,14 @@ def _without_workload(snapshot: Snapshot, spec: RolloutSpec) -> Plan:
     outcome = closing.clear(snapshot, spec.routings)
     if rollout.deleting:
         return _let_go(rollout, rollout.status, outcome, None)
+    # The release is forgotten when all that it left is gone: it is found by the release's id. Never is it
+    # Disabled before: what a gate may still hold, where the Rollout pointed earlier, would count as let out.
+    release = Release() if outcome is DONE else rollout.status.release
+    phase, message = Phase.INITIAL, messages.WORKLOAD_NOT_FOUND
     if spec.disabled:
-        status = replace(rollout.status, phase=Phase.DISABLED, message=messages.DISABLED)
-    else:
-        # The release is forgotten when all that it left is gone: it is found by the release's id.
-        release = Release() if outcome is DONE else rollout.status.release
-        status = Status(phase=Phase.INITIAL, message=messages.WORKLOAD_NOT_FOUND, release=release)
-    return Plan(status, outcome.actions if outcome else ())
+        phase = Phase.DISABLED if outcome is DONE else Phase.INITIAL
+        message = messages.DISABLED if outcome is DONE else messages.DISABLING
+    return Plan(Status(phase=phase, message=message, release=release), outcome.actions if outcome else ())
 
 
 def _terminate(facts: Facts) -> Plan:

@@ -217,12 +217,16 @@ def test_canary_without_replica_set_does_not_keep_a_rollout_from_being_deleted()
     assert not world.gate_closed
 
 
-def test_release_whose_rollout_looked_elsewhere_for_a_moment_is_begun_anew() -> None:
+@pytest.mark.parametrize("disabled", [False, True], ids=["enabled", "disabled meanwhile"])
+@pytest.mark.parametrize("writes", [1, 3, 100])
+def test_release_whose_rollout_looked_elsewhere_for_a_moment_is_begun_anew(
+    writes: int, *, disabled: bool
+) -> None:
     """Pointed elsewhere and back, past the webhook: what its gate holds was not approved by that."""
     world = waiting([step(20, "40%")])
-    for name in ("elsewhere", APP):
-        world.change_spec({"workloadRef": {"name": name}})
-        reconcile(world, writes=1)
+    world.change_spec({"workloadRef": {"name": "elsewhere"}, "disabled": disabled})
+    reconcile(world, writes=writes)
+    world.change_spec({"workloadRef": {"name": APP}, "disabled": False})
     settle(world)
 
     assert world.gate_closed

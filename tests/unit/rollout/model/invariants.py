@@ -217,8 +217,8 @@ def _route_write(
         expect("only-canary-route", holds=kind == "Ingress", text=f"{action} deletes the user's own route")
         text = f"the canary Ingress is deleted while it sends {before}"
         expect("silent-before-removal", holds=not before.reaches or snapshot.workload is None, text=text)
-        if snapshot.workload is None:
-            world.last_weight_at = None  # nobody served: there is nothing to be graceful about
+    if snapshot.workload is None:
+        world.last_weight_at = None  # nobody served: there is nothing to be graceful about
     marks_alone = kind == "HTTPRoute" and old is not None and old["spec"] == (new or {}).get("spec")
     if not after.reaches or marks_alone:  # without a webhook the rules follow their marks in the next write
         return
