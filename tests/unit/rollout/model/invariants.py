@@ -219,8 +219,8 @@ def _route_write(
         expect("silent-before-removal", holds=not before.reaches or snapshot.workload is None, text=text)
     if snapshot.workload is None:
         world.last_weight_at = None  # nobody served: there is nothing to be graceful about
-    marks_alone = kind == "HTTPRoute" and old is not None and old["spec"] == (new or {}).get("spec")
-    if not after.reaches or marks_alone:  # without a webhook the rules follow their marks in the next write
+    marks_alone = kind != "Ingress" and old is not None and old["spec"] == (new or {}).get("spec")
+    if not after.reaches or marks_alone:  # without a webhook the spec follows its marks in the next write
         return
     ready = _canary_ready(world, snapshot, kind, name)
     expect("no-weight-without-endpoints", holds=ready > 0, text=f"{action} with no ready pod in sight")
@@ -441,10 +441,12 @@ def world_is_sound(world: World) -> None:
     """No pod of an unapproved version in the stable Deployment; remember what weights were and may be."""
     _remember_shares(world)
     workload = world.workload
-    if workload is None or world.torn or world.woken:
+    if workload is None or world.torn:
         return
     if _leaves(world, workload):
         world.released.add(template_digest(workload["spec"]["template"]))
+    if world.woken:
+        return
     uid = workload["metadata"]["uid"]
     for each in world.store.of_kind("ReplicaSet"):
         if owner_of(each) == uid and each["spec"]["replicas"] > 0:
