@@ -64,6 +64,8 @@ def admit(request: Request[HTTPRoute], policy: Policy, *, in_use: bool) -> Verdi
 def _held(request: Request[HTTPRoute], old: HTTPRoute, new: HTTPRoute) -> Verdict:
     """Keep the marks, and let the rules go on saying what they said."""
     before, after = _annotations(old), _annotations(new)
+    if _is_answered(before, after, new):
+        return ALLOWED
     carried: dict[str, str | None] = {key: before.get(key) for key in marks.KEYS}
     replaced = any(after.get(key) not in {None, before.get(key)} for key in marks.KEYS)
     said = (warnings.route_marks_kept(request.name),) if replaced else ()
@@ -76,6 +78,12 @@ def _held(request: Request[HTTPRoute], old: HTTPRoute, new: HTTPRoute) -> Verdic
         return _verdict(new, carried, None, said)
     rules, own = kept
     return _verdict(new, {**carried, **replace(found, original=list(own)).annotations()}, rules, said)
+
+
+def _is_answered(before: Mapping[str, str], after: Mapping[str, str], new: HTTPRoute) -> bool:
+    """Whether a write carries our answer already: another webhook makes the API server ask once more."""
+    moved = {key for key in marks.KEYS if before.get(key) != after.get(key)}
+    return moved == {names.ORIGINAL} and _following(new) == _rules(new)
 
 
 def _restored(request: Request[HTTPRoute], new: HTTPRoute) -> Rules | None:

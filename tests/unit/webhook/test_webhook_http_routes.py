@@ -110,6 +110,18 @@ def test_edit_is_followed_and_remembered() -> None:
     assert result == http_route([*SPLIT, added], marked(own=own))
 
 
+def test_asked_again_about_what_it_wrote_it_neither_writes_nor_warns() -> None:
+    """Another webhook behind this one makes the API server ask twice in one request."""
+    old = http_route(SPLIT, marked())
+    new = http_route([*OWN, rule(("web", 2), path="/new")], marked())
+    written = reviews.patched(new, answer(old, new))
+
+    again = answer(old, written)
+
+    assert reviews.operations(again) == []
+    assert said(again) == []
+
+
 def test_share_set_by_hand_is_the_steps_again() -> None:
     """Nobody approved it."""
     new = http_route([rule(("web", 1), ("web-canary", 99))], marked())
