@@ -424,6 +424,11 @@ def waits_for_adoption(deployment: str, replica_set: str) -> str:
     return f"waits until Deployment {deployment} has taken over ReplicaSet {replica_set}"
 
 
+def waits_for_scaling(name: str) -> str:
+    """Say: the Deployment's own controller is taking pods away that are too many."""
+    return f"waits until Deployment {name} has as many pods as its replicas and maxSurge allow"
+
+
 def waits_for_grace(seconds: int) -> str:
     """Say: the data plane gets time to notice a change of routing."""
     return f"waits until the data plane had {seconds} s (gracePeriodSeconds) to notice the change of routing"

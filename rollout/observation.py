@@ -202,6 +202,7 @@ def read_replica_set(value: JsonObject) -> ReplicaSet:
         present=status.get("replicas", 0),
         ready=status.get("readyReplicas", 0),
         available=status.get("availableReplicas", 0),
+        labels=metadata.get("labels") or {},
         scaled_for=_scaled_for(_annotations(metadata)),
     )
 

@@ -16,6 +16,8 @@ from rollout.spec import RolloutSpec, SharedRouting, TrafficRoutingRef
 from rollout.status import Status
 from rollout.wire import JsonObject
 
+_ORPHAN_FINALIZER = "orphan"  # the garbage collector's, until it has let go of what the object owned
+
 
 @dataclass(frozen=True)
 class RolloutObject:
@@ -75,6 +77,11 @@ class Deployment:
     """What the Deployment controller itself reports as failing: condition reason and message."""
     manifest: JsonObject
 
+    @property
+    def orphaning(self) -> bool:
+        """Whether it is being deleted and will leave its ReplicaSets behind."""
+        return self.deleting and _ORPHAN_FINALIZER in (self.manifest["metadata"].get("finalizers") or ())
+
 
 @dataclass(frozen=True)
 class ReplicaSet:
@@ -90,6 +97,7 @@ class ReplicaSet:
     """Pods that exist and are not terminating (``status.replicas``)."""
     ready: int
     available: int
+    labels: Mapping[str, str]
     scaled_for: tuple[int, int] | None
     """The Deployment's replicas, and these with its surge, for which its controller last scaled this set."""
 

@@ -12,6 +12,7 @@ from rollout import manifests, names
 from rollout.actions import Target
 from rollout.approval import Stamp
 from rollout.revision import release_id
+from rollout.selection import selects
 from rollout.snapshot import Deployment, Pod, ReplicaSet, RolloutObject, Service, Snapshot
 from rollout.spec import RolloutSpec, TrafficRoutingRef
 from rollout.status import Reason
@@ -79,21 +80,26 @@ class Facts:
         Each kind is watched on its own, and one view can be older than the other: what is concluded from
         ReplicaSets must not let a change out before they agree.
         """
-        present = sum(each.present for each in self._owned_sets(self.workload))
-        return self.workload.observed_generation >= self.workload.generation and (
-            present == self.workload.status_replicas
+        workload = self.workload
+        present = sum(each.present for each in self._owned_sets(workload))
+        # The sum alone can be the same before and after some pods change hands.
+        updated = {each.present for each in self.same_template} or {0}
+        return (
+            workload.observed_generation >= workload.generation
+            and present == workload.status_replicas
+            and workload.updated in updated
         )
 
     @property
     def scaled(self) -> bool:
-        """Tell whether the Deployment's controller has brought its sets within its limits, and they count so.
+        """Tell whether the Deployment's controller has brought its sets within its limits and counts them so.
 
         A set counts a pod as available for a while after its controller was told to take it away. Nothing is
         cut under Recreate.
         """
-        workload, sets = self.workload, self.serving
+        workload, sets = self.workload, self._owned_sets(self.workload)
         return workload.recreates or (
-            workload.observed_generation >= workload.generation
+            self.counted
             and sum(each.replicas for each in sets) <= workload.replicas + workload.max_surge
             and all(max(each.present, each.available) <= each.replicas for each in sets)
         )
@@ -155,15 +161,25 @@ class Facts:
 
     @property
     def unadopted(self) -> tuple[ReplicaSet, ...]:
-        """ReplicaSets that the canary Deployment left behind and that are not the workload's yet."""
+        """ReplicaSets that a canary Deployment leaves behind and that are not the workload's yet.
+
+        Whatever the present template is: the canary of the recorded release is the one that was promoted.
+        """
+        recorded = manifests.canary_name(self.workload.target.name, self.rollout.status.release.id)
+        selector = self.workload.manifest["spec"].get("selector") or {}
         return tuple(
             each
             for each in self.snapshot.replica_sets
             if each.left_behind
-            and each.maker == self.canary_name
-            and each.maker not in self.snapshot.deployments
-            and each.digest == self.workload.digest
+            and each.maker in {self.canary_name, recorded}
+            and self._gives_away(each.maker)
+            and selects(selector, each.labels)
         )
+
+    def _gives_away(self, canary: str) -> bool:
+        """Tell whether a canary Deployment is gone, or goes without its ReplicaSets."""
+        found = self.snapshot.deployments.get(canary)
+        return found is None or found.orphaning
 
     @property
     def unsettled(self) -> tuple[ReplicaSet, ...]:

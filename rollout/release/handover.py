@@ -21,8 +21,7 @@ def hand_over(facts: Facts) -> Outcome:
     """Give the canary's pods to the Deployment; done when it has them, or can only start its own."""
     if not facts.gated:  # the controller may be starting a ReplicaSet of its own already
         return DONE
-    given = _given(facts, facts.canary) if facts.canary else _adopted(facts)
-    return given or _scaled(facts)
+    return _given(facts, facts.canary) if facts.canary else DONE
 
 
 def _given(facts: Facts, canary: Deployment) -> Outcome:
@@ -77,25 +76,6 @@ def _cleared(left: ReplicaSet) -> Outcome:
     if left.owner_uid:  # the garbage collector has not come to it yet
         return Doing(waits)
     return Doing(waits, (Delete(left.target, why="the Deployment that was to have its pods is gone"),))
-
-
-def _adopted(facts: Facts) -> Outcome:
-    waiting = facts.unadopted
-    if not waiting:
-        return DONE
-    return Doing(messages.waits_for_adoption(facts.workload.target.name, waiting[0].target.name))
-
-
-def _scaled(facts: Facts) -> Outcome:
-    """Wait until the paused Deployment has cut its ReplicaSets to its limits, and their pods are gone.
-
-    With the gate open, its controller takes a pod that it has just scaled away for one that serves, as
-    long as the set's status counts it, and takes another one for it.
-    """
-    workload, newest = facts.workload, facts.newest
-    if facts.scaled or newest is None:
-        return DONE
-    return Doing(messages.waits_for_adoption(workload.target.name, newest.target.name))
 
 
 def _impossible(facts: Facts, canary: Deployment, approved: ReplicaSet) -> bool:

@@ -33,6 +33,26 @@ def open_gate(facts: Facts) -> Outcome:
     """Remove annotation and pause in one write, only while the template is the one that was judged."""
     if not facts.gated:
         return DONE
+    return _at_rest(facts) or _opened(facts)
+
+
+def _at_rest(facts: Facts) -> Outcome:
+    """Wait until the paused Deployment has what was left behind for it, is cut to its limits, and counts so.
+
+    With the gate open, its controller takes a pod that it has just scaled away for one that serves, as
+    long as the set's status counts it, and takes another one for it: of the version that was promoted or,
+    when the old one came back in the middle of a hand-over, of that which serves beside it. What is adopted
+    later may be cut by a look at the Deployment that began while it was paused.
+    """
+    workload = facts.workload
+    if not workload.paused:  # somebody resumed it: its controller goes on, whatever the annotation says
+        return DONE
+    if facts.unadopted:
+        return Doing(messages.waits_for_adoption(workload.target.name, facts.unadopted[0].target.name))
+    return DONE if facts.scaled else Doing(messages.waits_for_scaling(workload.target.name))
+
+
+def _opened(facts: Facts) -> Outcome:
     target = facts.workload.target
     change = {"metadata": {"annotations": dict.fromkeys(GATE_ANNOTATIONS)}, "spec": {"paused": None}}
     patch = Patch(target, guarded(target, change), why="let the Deployment roll out natively")

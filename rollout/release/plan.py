@@ -167,6 +167,9 @@ def _held(facts: Facts) -> Plan:
     handed_over = facts.newest is not None and facts.newest.maker == facts.canary_name
     if facts.counted and facts.out and (handed_over or facts.whole):
         return closing.accept(facts)
+    # Pods on their way to the Deployment arrive first: with another release recorded, nobody waits for them.
+    if facts.unadopted and not facts.is_recorded:
+        return Plan(status)
     if status.phase is not Phase.PROGRESSING or not facts.is_recorded or status.reason is Reason.CANCELLING:
         return advancing.start(facts)
     return closing.let_out(facts) if status.reason is Reason.FINALISING else advancing.advance(facts)

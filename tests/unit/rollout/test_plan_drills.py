@@ -61,8 +61,12 @@ def _canary_gone_first(given: Any, *, wait: bool) -> Any:
     return tuple(reversed(_letting_out(given, wait=wait)))
 
 
-def _given_unseen(given: Any, canary: Any) -> Any:
-    return DONE if canary.deleting else _given(given, canary)
+def _given_unseen(patch: pytest.MonkeyPatch) -> None:
+    def given_at_once(given: Any, canary: Any) -> Any:
+        return DONE if canary.deleting else _given(given, canary)
+
+    patch.setattr(handover, "_given", given_at_once)
+    patch.setattr(facts.Facts, "unadopted", property(lambda _: ()))
 
 
 def _unguarded(patch: pytest.MonkeyPatch) -> None:
@@ -148,9 +152,10 @@ RULES: dict[str, tuple[Change, Callable[[], None]]] = {
         drills.third_template_while_promoting,
     ),
     "approved pods are handed over": (without(handover, "hand_over"), drills.approved_pods_survive),
-    "what is left behind is seen to be let go": (
-        without(handover, "_given", _given_unseen),
-        drills.adopted_slowly,
+    "what is left behind is seen to be let go": (_given_unseen, drills.adopted_slowly),
+    "the gate opens when the Deployment was cut": (
+        without(holding, "_at_rest"),
+        drills.rolled_back_while_pods_change_hands,
     ),
     "what scaling is reckoned from is written first": (
         without(handover, "_reckoned"),

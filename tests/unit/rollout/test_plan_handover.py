@@ -2,13 +2,15 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from random import Random
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis import example, given
+from hypothesis import assume, example, given
 
 from rollout.wire import JsonObject
 from tests.unit.rollout.model import controllers, invariants
+from tests.unit.rollout.model.controllers import tag_of
 from tests.unit.rollout.model.objects import rollout, step
 from tests.unit.rollout.model.reconciling import reconcile, settle
 from tests.unit.rollout.model.routing import APP
@@ -17,6 +19,7 @@ from tests.unit.rollout.model.world import World
 from tests.unit.search import dear
 
 _MOST_EVENTS = 4000  # of a promotion of 50 pods; one that needs more hangs
+_LAG = 4  # events that a controller may not have seen yet
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,33 @@ def events(world: World) -> Iterator[int]:
             return
         yield number
     invariants.fail("hang", f"no rest after {_MOST_EVENTS} events: {world.status}")
+
+
+def one_of_all(world: World, order: Random) -> None:
+    """Let a controller make one step, or a reconciler that crashes; the others are slow.
+
+    The Deployment's own may know it as it was some events ago.
+    """
+    match order.randrange(6):
+        case 0 | 1:
+            reconcile(world, writes=1)
+        case 2:
+            seen = order.choice(world.past[-_LAG:])[("Deployment", APP)]
+            controllers.sync_deployment(world.store, APP, seen)
+        case 3:
+            controllers.sync_deployment(world.store, APP)
+        case _:
+            controllers.one_event(world.store, (), order.randrange(1000))
+    world.remember()
+
+
+def handing_over(world: World) -> World:
+    """Go on until the canary Deployment begins to leave its pods behind."""
+    canary = f"{APP}-{world.release_id}"
+    while "deletionTimestamp" not in (world.store.get("Deployment", canary) or {})["metadata"]:
+        if not controllers.run_one(world.store):
+            reconcile(world, writes=1)
+    return world
 
 
 def pods_of(world: World, tag: str) -> set[str]:
@@ -151,6 +181,128 @@ def test_third_version_in_a_hand_over_exchanges_no_pod_while_the_controller_is_c
     assert world.gate_closed
     assert (world.store.get("ReplicaSet", name) or {})["spec"]["replicas"] == 4
     assert (world.store.get("ReplicaSet", second["metadata"]["name"]) or {})["spec"]["replicas"] == 3
+
+
+@pytest.mark.parametrize("tag", ["v1", "v3"])
+@dear(25)
+@given(promotions, st.integers(0, 20), st.randoms(use_true_random=True))
+def test_another_version_in_a_hand_over_costs_no_pod(
+    tag: str, promotion: Promotion, turns: int, order: Random
+) -> None:
+    """Back to the first version, or on to a third, in whatever order the controllers come to it."""
+    world = handing_over(approved(promotion))
+    world.remember()
+    for _ in range(turns):
+        one_of_all(world, order)
+    assume(world.gate_closed)
+    world.apply_template(tag)
+    unavailable = controllers.limits((world.workload or {})["spec"]["strategy"], promotion.replicas)[1]
+    for _ in range(300):
+        one_of_all(world, order)
+        ready = sum(each.ready for each in world.store.pods.values())
+        assert ready >= promotion.replicas - unavailable
+    settle(world)
+
+    # With v2 serving alone already, v1 is a release of its own.
+    assert world.status["phase"] == "Healthy" or world.release["currentStepState"] == "StepPaused"
+
+
+def test_gate_is_opened_for_a_roll_back_when_no_set_counts_pods_that_are_going() -> None:
+    """The native update takes the pods that were just cut for such as serve, and takes the others away."""
+    world = handing_over(approved(Promotion(5, 3, 1, 0)))
+    world.held_up = frozenset({"replica sets"})
+    world.run_controllers()
+    world.apply_template("v1")
+    for _ in range(10):
+        world.run_controllers()
+        reconcile(world)
+
+    assert sorted(each["spec"]["replicas"] for each in running(world)) == [3, 3]
+    assert world.gate_closed
+    world.held_up = frozenset()
+    settle(world)
+    assert world.ready_by_tag() == {"v1": 5}
+
+
+@pytest.mark.parametrize("held_up", ["garbage", "deployments"])
+def test_gate_stays_closed_for_a_roll_back_until_the_pods_are_adopted(held_up: str) -> None:
+    """Its controller may be adopting them just now, and cut stable pods as if the gate were closed still."""
+    world = handing_over(approved(Promotion(5, 3, 1, 0)))
+    if held_up == "deployments":
+        while controllers.collect_garbage(world.store):
+            pass
+    world.apply_template("v1")
+    _observe_generation(world)
+    world.held_up = frozenset({held_up})
+    for _ in range(10):
+        world.run_controllers()
+        reconcile(world)
+
+    assert world.gate_closed
+    world.held_up = frozenset()
+    settle(world)
+    assert world.ready_by_tag() == {"v1": 5}
+
+
+def test_gate_does_not_wait_for_pods_that_the_deployment_does_not_select() -> None:
+    """Somebody took them out of its reach: nobody adopts them."""
+    world = handing_over(approved(Promotion(5, 3, 1, 0)))
+    while controllers.collect_garbage(world.store):
+        pass
+    (left,) = (each for each in world.store.of_kind("ReplicaSet") if not owner_of(each))
+    world.store.patch("ReplicaSet", left["metadata"]["name"], {"metadata": {"labels": {"app": "other"}}})
+    world.apply_template("v1")
+    for _ in range(5):
+        world.run_controllers()
+        reconcile(world)
+
+    assert not world.gate_closed
+
+
+def test_gate_of_a_deployment_that_somebody_resumed_is_opened_at_once() -> None:
+    """Its controller goes on already, whatever the annotation says: the wait would be for nothing."""
+    world = handing_over(approved(Promotion(5, 3, 1, 0)))
+    world.held_up = frozenset({"replica sets"})
+    world.run_controllers()
+    world.torn = True
+    world.store.patch("Deployment", APP, {"spec": {"paused": None}})
+    for _ in range(3):
+        reconcile(world)
+
+    assert not world.gate_closed
+
+
+def test_third_version_begins_when_the_pods_of_the_second_are_adopted() -> None:
+    """With another release recorded, nobody would know any more that they are on their way."""
+    world = handing_over(approved(Promotion(5, 3, 1, 0)))
+    second = world.release_id
+    while controllers.collect_garbage(world.store):
+        pass
+    world.apply_template("v3")
+    _observe_generation(world)
+    world.held_up = frozenset({"deployments"})
+    for _ in range(10):
+        world.run_controllers()
+        reconcile(world)
+
+    assert world.release_id == second
+    world.held_up = frozenset()
+    settle(world)
+    assert world.release_id != second
+    assert world.release["currentStepState"] == "StepPaused"
+
+
+def _observe_generation(world: World) -> None:
+    """Let the Deployment's controller see its change, and nothing else yet."""
+    workload = world.workload or {}
+    seen = {**workload["status"], "observedGeneration": workload["metadata"]["generation"]}
+    newest = [
+        each
+        for each in running(world)
+        if tag_of(each["spec"]["template"]) == tag_of(workload["spec"]["template"])
+    ]
+    updated = sum(each["status"]["replicas"] for each in newest)
+    world.store.write_status("Deployment", APP, {**seen, "updatedReplicas": updated})
 
 
 @dear(20)

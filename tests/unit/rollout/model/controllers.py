@@ -222,18 +222,22 @@ class _Sync:
         return True
 
 
-def sync_deployment(store: Store, name: str) -> bool:
-    """Take the Deployment controller one write further."""
-    deployment = store.get("Deployment", name)
-    if deployment is None:
+def sync_deployment(store: Store, name: str, seen: JsonObject | None = None) -> bool:
+    """Take the Deployment controller one write further, as far as it knows the Deployment: perhaps of old.
+
+    It guards what it writes by the ReplicaSets' resourceVersions, never by the Deployment's.
+    """
+    present = store.get("Deployment", name)
+    if present is None:
         return False
+    deployment = seen or present
     sync = _Sync(store, deployment)
     if "deletionTimestamp" in deployment["metadata"]:
         return sync.report()
     if sync.adopt():
         return True
     standing = deployment["spec"].get("paused") or sync.is_scaling_event()
-    return (sync.scale() if standing else sync.roll()) or sync.report()
+    return (sync.scale() if standing else sync.roll()) or (deployment == present and sync.report())
 
 
 def limits(strategy: JsonObject, replicas: int) -> tuple[int, int]:

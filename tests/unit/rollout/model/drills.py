@@ -324,6 +324,24 @@ def adopted_slowly() -> None:
     _still_there(world, approved, "v2")
 
 
+def rolled_back_while_pods_change_hands() -> None:
+    """Take v2 back when its pods were adopted and pods of v1 cut for them, which still count."""
+    world = paused_at(2, grace=0)
+    world.approve_present_step()
+    world.held_up = frozenset({"replica sets"})
+    for _ in range(30):
+        if len(world.tags_asked_for(world.workload or {})) > 1:
+            break
+        reconcile(world, writes=1)
+        world.run_controllers()
+    world.apply_template("v1")
+    for _ in range(5):
+        world.run_controllers()
+        reconcile(world)
+    world.held_up = frozenset()
+    ends_healthy(world, succeeded=False)
+
+
 def a_version_that_ran_before() -> None:
     """v1 is released again: its own old ReplicaSet must not be the one that the controller fills."""
     world = paused_at(2, grace=0)
@@ -517,6 +535,7 @@ DRILLS = (
     plan_shortened,
     approved_pods_survive,
     adopted_slowly,
+    rolled_back_while_pods_change_hands,
     a_version_that_ran_before,
     more_pods_than_fit,
     patched_pods_are_not_handed_over,

@@ -309,10 +309,31 @@ def _workload_write(world: World, snapshot: Snapshot, old: JsonObject | None, ne
     expect("whole-gate", holds=not new["spec"].get("paused"), text="annotation removed, pause left behind")
     may_open = _may_open(world, snapshot)
     expect("gate-held", holds=may_open, text=f"opened while {snapshot.rollout.status}")
-    promotes = snapshot.rollout.status.reason is Reason.FINALISING
-    given = promotes and any(_is_left_behind(each.manifest) for each in snapshot.deployments.values())
-    expect("handed-over-first", holds=not given, text="opened before the Deployment has the canary's pods")
+    if old["spec"].get("paused"):
+        given = _given_to(snapshot, new["spec"]["selector"]["matchLabels"])
+        expect("handed-over-first", holds=not given, text=f"opened before the Deployment has {given}")
+        expect("opened-when-cut", holds=_is_cut(snapshot), text=f"{snapshot}")
     world.released.add(template_digest(new["spec"]["template"]))
+
+
+def _given_to(snapshot: Snapshot, selector: JsonObject) -> list[ReplicaSet]:
+    """Find the sets that a canary Deployment leaves behind for the Deployment, and nobody has adopted."""
+    leaving = {each.target.uid for each in snapshot.deployments.values() if _is_left_behind(each.manifest)}
+    left = (each for each in snapshot.replica_sets if each.owner_uid in {"", *leaving})
+    return [each for each in left if selects(selector, each.labels)]
+
+
+def _is_cut(snapshot: Snapshot) -> bool:
+    """Tell whether the Deployment's sets are within its limits, and count no pod that they are not to have.
+
+    Its controller would take such a pod for one that serves. It cuts nothing under Recreate.
+    """
+    workload = snapshot.workload
+    assert workload is not None
+    own = [each for each in snapshot.replica_sets if each.owner_uid == workload.target.uid]
+    asked = sum(each.replicas for each in own)
+    going = any(each.replicas < max(each.present, each.available) for each in own)
+    return workload.recreates or (asked <= workload.replicas + workload.max_surge and not going)
 
 
 def _is_left_behind(manifest: JsonObject) -> bool:
