@@ -15,9 +15,18 @@ _IDENTITY: Tree = {
     "ownerReferences": None,
 }
 _REPLICA_SET: Tree = {
-    "metadata": {**_IDENTITY, "annotations": {names.DESIRED_REPLICAS: None, names.MAX_REPLICAS: None}},
+    "metadata": {
+        **_IDENTITY,
+        "generation": None,
+        "annotations": {names.DESIRED_REPLICAS: None, names.MAX_REPLICAS: None},
+    },
     "spec": {"replicas": None, "template": None},
-    "status": {"replicas": None, "readyReplicas": None, "availableReplicas": None},
+    "status": {
+        "observedGeneration": None,
+        "replicas": None,
+        "readyReplicas": None,
+        "availableReplicas": None,
+    },
 }
 
 

@@ -199,6 +199,7 @@ def read_replica_set(value: JsonObject) -> ReplicaSet:
         hash=(metadata.get("labels") or {}).get(names.POD_TEMPLATE_HASH, ""),
         digest=value.get(_DIGEST) or template_digest(spec.get("template") or {}),
         replicas=spec.get("replicas", 1),
+        observed=status.get("observedGeneration", 0) >= metadata.get("generation", 0),
         present=status.get("replicas", 0),
         ready=status.get("readyReplicas", 0),
         available=status.get("availableReplicas", 0),

@@ -93,6 +93,8 @@ class ReplicaSet:
     hash: str
     digest: str
     replicas: int
+    observed: bool
+    """Whether it was counted since it was resized: cut and enlarged again, it has less than it counts."""
     present: int
     """Pods that exist and are not terminating (``status.replicas``)."""
     ready: int

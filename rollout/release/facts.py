@@ -101,7 +101,7 @@ class Facts:
         return workload.recreates or (
             self.counted
             and sum(each.replicas for each in sets) <= workload.replicas + workload.max_surge
-            and all(max(each.present, each.available) <= each.replicas for each in sets)
+            and all(each.observed and max(each.present, each.available) <= each.replicas for each in sets)
         )
 
     @property

@@ -183,6 +183,30 @@ def test_third_version_in_a_hand_over_exchanges_no_pod_while_the_controller_is_c
     assert (world.store.get("ReplicaSet", second["metadata"]["name"]) or {})["spec"]["replicas"] == 3
 
 
+def test_third_version_exchanges_no_pod_while_a_set_counts_what_it_had_before_it_was_resized() -> None:
+    """Cut to three and enlarged to four again, it counts four: one of them was taken away meanwhile."""
+    world = handing_over(approved(Promotion(5, 3, 1, 0)))
+    world.run_controllers()
+    world.apply_template("v3")
+    world.run_controllers()
+    reconcile(world, writes=1)
+    first, second = sorted(each["metadata"]["name"] for each in running(world))
+    stable = world.release["stableRevision"]
+    kept, shrunk = (first, second) if first.endswith(stable) else (second, first)
+    world.store.patch("ReplicaSet", shrunk, {"spec": {"replicas": 2}})
+    world.run_controllers()
+    status = (world.store.get("ReplicaSet", kept) or {})["status"]
+    counted = {**status, "observedGeneration": status["observedGeneration"] - 1}
+    world.store.write_status("ReplicaSet", kept, counted)
+    for _ in range(5):
+        reconcile(world)
+
+    assert status["availableReplicas"] == 4
+    assert (world.store.get("ReplicaSet", shrunk) or {})["spec"]["replicas"] == 2
+    settle(world)
+    assert world.release["currentStepState"] == "StepPaused"
+
+
 @pytest.mark.parametrize("tag", ["v1", "v3"])
 @dear(25)
 @given(promotions, st.integers(0, 20), st.randoms(use_true_random=True))

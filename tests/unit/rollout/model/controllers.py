@@ -304,7 +304,12 @@ def sync_replica_set(store: Store, name: str) -> bool:
             del store.pods[each.name]
         return True
     ready = sum(each.ready for each in pods)
-    status = {"replicas": len(pods), "readyReplicas": ready, "availableReplicas": ready}
+    status = {
+        "observedGeneration": found["metadata"]["generation"],
+        "replicas": len(pods),
+        "readyReplicas": ready,
+        "availableReplicas": ready,
+    }
     if status == found.get("status"):
         return False
     store.write_status("ReplicaSet", name, status)
