@@ -279,8 +279,12 @@ def _service_write(world: World, snapshot: Snapshot, old: JsonObject | None, new
 
 def _selected(world: World, service: JsonObject) -> set[str]:
     selector = service["spec"]["selector"]
+    sets = world.store.of_kind("ReplicaSet")
+    staying = {each["metadata"]["uid"] for each in sets if owner_of(each) not in world.forsaken}
     return {
-        each.tag for each in world.store.pods.values() if each.ready and selects(selector, dict(each.labels))
+        each.tag
+        for each in world.store.pods.values()
+        if each.ready and each.owner in staying and selects(selector, dict(each.labels))
     }
 
 
@@ -364,6 +368,8 @@ def _canary_write(
     """Canary pods appear only beside a pinned Service, and go only after their traffic."""
     before, after = _size(old), _size(new)
     spec = snapshot.rollout.spec
+    if isinstance(action, Delete) and snapshot.workload is None:
+        world.forsaken.add(action.target.uid)
     if isinstance(action, Delete) and action.propagation is Propagation.ORPHAN:
         _left_behind_whole(snapshot, action)
     if after > before and isinstance(spec, RolloutSpec) and snapshot.workload is not None:

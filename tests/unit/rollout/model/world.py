@@ -74,6 +74,8 @@ class World:
         """A user deleted or re-created the stable Service."""
         self.hand_on_canary = False
         """A user changed or deleted the canary Deployment or its Service."""
+        self.forsaken: set[str] = set()
+        """Uids of canary Deployments deleted when there was no workload: their pods end as its own do."""
         self.approved: dict[str, Share] = {}
         """By release: the most that any step asks for which it entered."""
         self.last_weight_at: datetime | None = None
