@@ -139,7 +139,7 @@ class DataPlane:
         connections: int = 8,
     ) -> Traffic:
         """Send a number of requests over a few kept connections; return what became of each."""
-        before = await self._loaded()
+        before = await self.loaded()
         traffic = Traffic()
         left = iter(range(count))
 
@@ -150,10 +150,11 @@ class DataPlane:
         async with self._session(connections) as session, asyncio.TaskGroup() as group:
             for _ in range(connections):
                 group.create_task(client(session))
-        traffic.loaded = await self._loaded() - before
+        traffic.loaded = await self.loaded() - before
         return traffic
 
-    async def _loaded(self) -> int:
+    async def loaded(self) -> int:
+        """Count the configurations that it has loaded since it started."""
         async with self._session(1) as session, session.get("/metrics") as response:
             samples = dict(line.split() for line in (await response.text()).splitlines() if line[:1] != "#")
         return int(float(samples[_LOADED]))
