@@ -140,7 +140,9 @@ def _behind_gate(facts: Facts) -> Plan:
     # A release that has ended: all that can be left is its gate (or this view of it is old).
     if facts.is_recorded and status.phase in {Phase.HEALTHY, Phase.DISABLED}:
         return _opened(facts)
-    if not facts.in_view:
+    # What is being let out needs no stable revision: one that keeps no history is deleted when it is empty.
+    let_out = facts.is_recorded and status.reason is Reason.FINALISING
+    if not (facts.in_view or let_out):
         return Plan(status)
     # A template that came past the webhook gets its own release id before anything is recorded of it.
     if facts.workload.gate and facts.workload.gate.release != facts.release:
