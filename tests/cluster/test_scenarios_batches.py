@@ -36,9 +36,9 @@ async def labelled(app: Application, *expected: tuple[str, str]) -> None:
     )
 
 
-async def observed(app: Application) -> str:
+def observed(rollout: JsonObject) -> str:
     """Return the id that the Rollout shows."""
-    return str((await app.get("rollouts"))["status"]["canaryStatus"]["observedRolloutID"])
+    return str(rollout["status"]["canaryStatus"]["observedRolloutID"])
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -154,7 +154,7 @@ async def test_new_id_after_a_roll_back_is_completed(app: Application) -> None:
     await app.change(named("r3"))
     await app.wait("rollouts", shows("Healthy", 1, "Completed", COMPLETED))
 
-    assert await observed(app) == "r3"
+    assert observed(await app.get("rollouts")) == "r3"
 
 
 async def test_new_id_while_the_version_is_let_out_takes_nothing_back(app: Application) -> None:
@@ -166,7 +166,7 @@ async def test_new_id_while_the_version_is_let_out_takes_nothing_back(app: Appli
     await app.approve()
     await app.wait("deployments", lambda found: not is_paused(found))
     await app.change(named("r2"))
-    await app.completes()
+    await app.wait("rollouts", lambda found: observed(found) == "r2")
 
+    await app.completes()
     await app.serves(V2)
-    assert await observed(app) == "r2"
