@@ -109,6 +109,16 @@ def owning_rollout(manifest: JsonObject) -> str | None:
     return next((str(each["name"]) for each in owners), None)
 
 
+_NO_DEADLINE = 2**31 - 1
+"""Kubernetes' word for none. A Deployment that was once complete, with no pods, has no deadline any more."""
+
+
+def canary_size(workload: JsonObject, replicas: int) -> dict[str, Any]:
+    """Render what gives a canary Deployment pods, and with the first of them the workload's deadline."""
+    deadline = workload["spec"].get("progressDeadlineSeconds", 600)
+    return {"spec": {"replicas": replicas, "progressDeadlineSeconds": deadline}}
+
+
 def canary_deployment(
     workload: JsonObject, release: str, patch: PodTemplatePatch, owner: JsonObject
 ) -> dict[str, Any]:
@@ -131,7 +141,12 @@ def canary_deployment(
             },
             owner,
         ),
-        "spec": {**spec, "replicas": 0, "template": _patched(spec["template"], patch)},
+        "spec": {
+            **spec,
+            "replicas": 0,
+            "template": _patched(spec["template"], patch),
+            "progressDeadlineSeconds": _NO_DEADLINE,
+        },
     }
 
 

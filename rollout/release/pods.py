@@ -56,7 +56,9 @@ def grow(facts: Facts, step: Step) -> Outcome:
     if facts.canary.deleting:
         return Doing(messages.waits_for_removal("Deployment", name))
     if facts.canary.replicas < total:
-        return scale_to(facts.canary, total, "raise to the step's size")
+        size = guarded(facts.canary.target, manifests.canary_size(facts.workload.manifest, total))
+        raised = Patch(facts.canary.target, size, why="raise to the step's size")
+        return Doing(f"scales Deployment {name} to {total}", (raised,))
     return DONE
 
 

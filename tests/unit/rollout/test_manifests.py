@@ -52,7 +52,8 @@ def test_canary_runs_the_same_template_without_pods_and_without_pause() -> None:
 
     assert made["metadata"]["name"] == "web-k4x9d"
     assert made["metadata"]["ownerReferences"] == [OWNER]
-    assert made["spec"] == {k: v for k, v in workload["spec"].items() if k != "paused"} | {"replicas": 0}
+    kept = {key: value for key, value in workload["spec"].items() if key != "paused"}
+    assert made["spec"] == kept | {"replicas": 0, "progressDeadlineSeconds": 2147483647}
 
 
 def test_patch_of_the_pod_template_reaches_canary_pods_only() -> None:
@@ -147,3 +148,12 @@ def test_canary_service_selects_one_revision_and_takes_no_address() -> None:
         # A patched label is followed where the stable Service selects by it, and only there.
         "selector": {"app": "web-canary", names.POD_TEMPLATE_HASH: "fresh"},
     }
+
+
+def test_deadline_begins_with_the_first_pods() -> None:
+    """Kubernetes forgets the deadline of a Deployment that was complete once, and without pods it is."""
+    workload = deployment("v2", 5)
+    workload["spec"]["progressDeadlineSeconds"] = 3
+
+    assert canary(workload)["spec"]["progressDeadlineSeconds"] == 2147483647
+    assert manifests.canary_size(workload, 2) == {"spec": {"replicas": 2, "progressDeadlineSeconds": 3}}
