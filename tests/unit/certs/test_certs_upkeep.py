@@ -109,7 +109,7 @@ async def test_one_round_makes_a_new_installation_ready(world: World) -> None:
 
 
 @given(st.lists(st.integers(0, 5), max_size=40), st.integers(2, 4))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_replicas_that_race_end_up_with_one_bundle(turns: list[int], count: int) -> None:
     """However their requests interleave, all replicas serve under the same certificate, trusted by all."""
 
@@ -440,7 +440,7 @@ lives = st.lists(
 
 
 @given(lives)
-@settings(max_examples=3, deadline=None)
+@settings(max_examples=4, deadline=None)
 def test_ready_replicas_are_verified_by_every_consumer_through_years_of_life(
     life: list[tuple[float, set[int], list[int]]],
 ) -> None:
