@@ -7,6 +7,8 @@ import os
 
 from hypothesis import HealthCheck, settings
 
+from tests.unit.search import examples_of_a_long_search
+
 settings.register_profile(
     "short",
     max_examples=50,
@@ -18,7 +20,7 @@ settings.register_profile(
 )
 settings.register_profile(
     "long",
-    max_examples=int(os.environ.get("SLUICE_HYPOTHESIS_EXAMPLES", "2000")),
+    max_examples=examples_of_a_long_search(),
     stateful_step_count=80,
     deadline=None,
     print_blob=True,

@@ -488,4 +488,5 @@ class ReferenceMachine(ReleaseMachine):
 TestIngressMachine = IngressMachine.TestCase
 TestOwnRouteMachine = OwnRouteMachine.TestCase
 TestReferenceMachine = ReferenceMachine.TestCase
-TestIngressMachine.settings = TestOwnRouteMachine.settings = TestReferenceMachine.settings = dear(30)
+for case in (TestIngressMachine, TestOwnRouteMachine, TestReferenceMachine):
+    case.settings = dear(30, long=7000)
