@@ -10,10 +10,11 @@ from typing import Any, assert_never
 
 from kube.cache import Cache
 from kube.client import Client
+from kube.errors import Conflict, NotFound
 from kube.resources import ROLLOUTS
 from kube.wire import JsonObject, Key
 from reconciler.world import World
-from rollout.actions import Action, Create, Delete, Patch
+from rollout.actions import Action, Confirm, Create, Delete, Patch
 from rollout.release.plan import Plan
 from rollout.status import write_status
 from runtime.logs import Log
@@ -77,6 +78,9 @@ class Executor:
         """Make a write; returns whether our own caches have shown it."""
         self._check_leading()
         match action:
+            case Confirm():
+                await self._confirm(namespace, action, log)
+                return True
             case Create():
                 cache = self.world.cache_of(action.kind)
                 written = await self.client.create(cache.resource, action.manifest, namespace=namespace)
@@ -92,6 +96,17 @@ class Executor:
                 return await self._delete(namespace, action, log)
             case _:
                 assert_never(action)
+
+    async def _confirm(self, namespace: str, action: Confirm, log: Log) -> None:
+        for each in action.targets:
+            ref = self.world.cache_of(each.kind, each.api_version).resource.ref(namespace, each.name)
+            try:
+                found = (await self.client.get(ref))["metadata"]["resourceVersion"]
+            except NotFound:
+                found = ""
+            if found != each.resource_version:
+                log.info("a cache lags; nothing that rests on it is written", kind=each.kind, name=each.name)
+                raise Conflict(f"{each.kind} {each.name} is not as it was observed")
 
     async def _delete(self, namespace: str, action: Delete, log: Log) -> bool:
         target = action.target

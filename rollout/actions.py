@@ -22,6 +22,11 @@ class Target:
     api_version: str = ""
     """Only of kinds that not every cluster has (see ``rollout.route_kinds``)."""
 
+    @staticmethod
+    def absent(kind: str, name: str, api_version: str = "") -> "Target":
+        """Name an object of which none was observed: it has neither uid nor resourceVersion."""
+        return Target(kind, name, "", "", api_version)
+
 
 @dataclass(frozen=True)
 class Create:
@@ -66,7 +71,19 @@ class Delete:
     propagation: Propagation = Propagation.BACKGROUND
 
 
-Action = Create | Patch | Delete
+@dataclass(frozen=True)
+class Confirm:
+    """Read objects from the API server itself; the actions that follow wait until each is as it was observed.
+
+    For writes that rest on what other objects say, or on there being none: a guard on the object that is
+    written knows nothing of these, and the cache that showed them may have stalled.
+    """
+
+    targets: tuple[Target, ...]
+
+
+Write = Create | Patch | Delete
+Action = Confirm | Write
 
 
 @dataclass(frozen=True)

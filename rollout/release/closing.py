@@ -13,7 +13,7 @@ from rollout import messages
 from rollout.actions import Event
 from rollout.release import engagement, handover, holding, pods, routes, services
 from rollout.release.facts import Facts, owned_deployments, pinned_services
-from rollout.release.outcome import DONE, Doing, Outcome, Task, first_unfinished, together
+from rollout.release.outcome import DONE, Doing, Outcome, Task, first_unfinished, resting_on, together
 from rollout.release.plan_value import Plan
 from rollout.snapshot import Snapshot
 from rollout.spec import TrafficRoutingRef
@@ -110,7 +110,10 @@ def clear_old(facts: Facts) -> Outcome:
     return first_unfinished(
         [
             lambda: together(routes.silence(facts, ref) for ref in facts.spec.routings),
-            lambda: together(pods.remove(facts.snapshot, each, drained=True) for each in old),
+            lambda: resting_on(
+                routes.observed(facts),
+                together(pods.remove(facts.snapshot, each, drained=True) for each in old),
+            ),
         ]
     )
 
@@ -123,10 +126,10 @@ def _letting_out(facts: Facts, *, wait: bool) -> tuple[_Named, ...]:
     tasks: tuple[_Named, ...] = (
         # Widened before, the stable Service would find the pods of a version that was replaced meanwhile.
         ("FinalisingStepRouteTrafficToStable", lambda: clear_old(facts)),
-        ("RestoreStableService", lambda: _widen(facts)),
+        ("RestoreStableService", lambda: resting_on((facts.workload.target,), _widen(facts))),
         ("FinalisingStepRouteTrafficToStable", lambda: _silence(facts)),
         ("FinalisingStepRouteTrafficToStable", lambda: routes.remove(snapshot)),
-        ("RemoveCanaryService", lambda: services.remove_canaries(snapshot)),
+        ("RemoveCanaryService", lambda: _remove_canary_services(facts)),
         ("RemoveCanaryService", lambda: engagement.disengage(snapshot)),
         ("ResumeWorkload", lambda: handover.hand_over(facts)),
         ("ResumeWorkload", lambda: holding.open_gate(facts)),
@@ -141,8 +144,8 @@ def _taking_back(facts: Facts, *, wait: bool) -> tuple[_Named, ...]:
         ("FinalisingStepRouteTrafficToStable", lambda: _silence(facts)),
         ("FinalisingStepRouteTrafficToStable", lambda: routes.remove(snapshot)),
         ("ResumeWorkload", lambda: holding.open_gate(facts)),
-        ("RemoveCanaryService", lambda: services.remove_canaries(snapshot)),
-        ("ReleaseWorkloadControl", lambda: _remove_canaries(snapshot, drained=True)),
+        ("RemoveCanaryService", lambda: _remove_canary_services(facts)),
+        ("ReleaseWorkloadControl", lambda: _drain_canaries(facts)),
         ("RestoreStableService", lambda: _widen(facts)),
         ("RestoreStableService", lambda: engagement.disengage(snapshot)),
     )
@@ -173,6 +176,14 @@ def silence_moving(facts: Facts) -> Outcome:
 
 def _silence(facts: Facts) -> Outcome:
     return together(routes.silence(facts, each) for each in facts.spec.routings)
+
+
+def _remove_canary_services(facts: Facts) -> Outcome:
+    return resting_on(routes.observed(facts), services.remove_canaries(facts.snapshot))
+
+
+def _drain_canaries(facts: Facts) -> Outcome:
+    return resting_on(routes.observed(facts), _remove_canaries(facts.snapshot, drained=True))
 
 
 def _remove_canaries(snapshot: Snapshot, *, drained: bool) -> Outcome:

@@ -5,10 +5,10 @@ done decides: its actions are executed, and what it waits for is shown.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
-from rollout.actions import Action, Event
+from rollout.actions import Action, Confirm, Event, Target
 
 
 @dataclass(frozen=True)
@@ -60,3 +60,11 @@ def together(outcomes: Iterable[Outcome]) -> Outcome:
         trouble=leading.trouble,
         events=tuple(event for each in doing for event in each.events),
     )
+
+
+def resting_on(observed: Iterable[Target | None], outcome: Outcome) -> Outcome:
+    """Have writes wait until the API server itself shows what they rest on as it was observed."""
+    targets = tuple(dict.fromkeys(each for each in observed if each))
+    if outcome is DONE or not outcome.actions or not targets:
+        return outcome
+    return replace(outcome, actions=(Confirm(targets), *outcome.actions))

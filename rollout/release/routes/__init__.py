@@ -4,10 +4,11 @@ When a route was last changed stands on the route itself, in the same write, so 
 of the data plane is counted right after any crash.
 """
 
+from collections.abc import Iterator
 from datetime import timedelta
 
 from rollout import messages
-from rollout.actions import Delete
+from rollout.actions import Delete, Target
 from rollout.release.facts import Facts
 from rollout.release.outcome import DONE, Doing, Outcome, together
 from rollout.release.routes.custom import CustomRoute
@@ -24,6 +25,7 @@ __all__ = [
     "carry",
     "grace",
     "left",
+    "observed",
     "reaches_canary",
     "remove",
     "restrict",
@@ -133,6 +135,11 @@ def _grace(facts: Facts, route: Route, at_most: timedelta | None) -> Outcome:
         return route.restamp()
     until = changed + timedelta(seconds=seconds)
     return DONE if now >= until else Doing(messages.waits_for_grace(seconds), until=until)
+
+
+def observed(facts: Facts) -> Iterator[Target | None]:
+    """Give what was observed of every object that may carry a share of the canary's."""
+    return (route.observed for ref in facts.spec.routings for route in routes_of(facts, ref))
 
 
 def left(snapshot: Snapshot) -> bool:

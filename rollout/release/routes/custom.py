@@ -5,7 +5,7 @@ from functools import cached_property
 from typing import Any
 
 from rollout import messages, names
-from rollout.actions import Event, Patch
+from rollout.actions import Event, Patch, Target
 from rollout.release import services
 from rollout.release.facts import Facts, guarded
 from rollout.release.outcome import DONE, Doing, Outcome
@@ -46,6 +46,14 @@ class CustomRoute:
         if len(custom.remembered(original)) > custom.LARGEST_ORIGINAL:
             return messages.object_too_large(self.of.kind, self.of.name, custom.LARGEST_ORIGINAL)
         return self._failure(original)
+
+    @property
+    def observed(self) -> Target | None:
+        """Give the user's object."""
+        if self.of.of_kind in self.facts.snapshot.unseen:
+            return None
+        found = self._found
+        return found.target if found else Target.absent(self.of.kind, self.of.name, self.of.api_version)
 
     @property
     def carries(self) -> bool:

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from rollout import messages, names
-from rollout.actions import Patch
+from rollout.actions import Patch, Target
 from rollout.release.facts import Facts, guarded
 from rollout.release.outcome import DONE, Doing, Outcome
 from rollout.route_kinds import HTTP_ROUTE, RouteRef, Unseen
@@ -52,6 +52,14 @@ class HTTPRoute:
         if holder not in {None, self._rollout}:
             return messages.routed_elsewhere("HTTPRoute", self.name, str(holder))
         return self._unfit or self._refused or self._beyond
+
+    @property
+    def observed(self) -> Target | None:
+        """Give the HTTPRoute."""
+        if self._unseen:
+            return None
+        kind = HTTP_ROUTE
+        return self._object.target if self._object else Target.absent(kind.kind, self.name, kind.api_version)
 
     @property
     def carries(self) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rollout import manifests, messages, names
-from rollout.actions import Create, Patch
+from rollout.actions import Create, Patch, Target
 from rollout.release.facts import Facts, guarded
 from rollout.release.outcome import DONE, Doing, Outcome
 from rollout.snapshot import Ingress
@@ -46,6 +46,12 @@ class IngressRoute:
         if found is None or found.owned:
             return self._unsaid(stable)
         return messages.not_ours("Ingress", self._canary_name, manifests.owning_rollout(found.manifest))
+
+    @property
+    def observed(self) -> Target:
+        """Give the canary Ingress."""
+        found = self.facts.snapshot.ingresses.get(self._canary_name)
+        return found.target if found else Target.absent("Ingress", self._canary_name)
 
     @property
     def carries(self) -> bool:

@@ -6,6 +6,7 @@ changed for the time of a release and given back as it was.
 
 from typing import Protocol
 
+from rollout.actions import Target
 from rollout.release.outcome import Outcome
 from rollout.spec import TrafficRoutingRef
 from rollout.traffic.routing import Routing
@@ -21,6 +22,10 @@ class Route(Protocol):
     @property
     def problem(self) -> str | None:
         """Why it cannot carry a canary's share, and what to do; None when it can."""
+
+    @property
+    def observed(self) -> Target | None:
+        """What was observed of the object that carries it, if only that there is none."""
 
     @property
     def carries(self) -> bool:

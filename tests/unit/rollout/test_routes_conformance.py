@@ -93,6 +93,8 @@ class Scene:
                     self.write(target.kind, *self.store.merged(target.kind, target.name, merge), RECONCILER)
                 case Delete(target):
                     self.store.delete(target.kind, target.name)
+                case _:
+                    pytest.fail(f"a route alone asks for {action}")
         self._accept()
         self.now += timedelta(seconds=60)
         return outcome is DONE

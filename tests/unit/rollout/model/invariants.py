@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import NoReturn
 
 from rollout import names
-from rollout.actions import Action, Create, Delete, Patch, Propagation
+from rollout.actions import Create, Delete, Patch, Propagation, Write
 from rollout.release.engagement import resolved
 from rollout.release.plan import Plan
 from rollout.revision import steps_counted, template_digest
@@ -185,7 +185,7 @@ def note_status(world: World, snapshot: Snapshot, status: Status) -> None:
 
 
 def write_is_allowed(
-    world: World, snapshot: Snapshot, action: Action, old: JsonObject | None, new: JsonObject | None
+    world: World, snapshot: Snapshot, action: Write, old: JsonObject | None, new: JsonObject | None
 ) -> None:
     """Judge one write that the API server accepted: what was there before it, and after."""
     match action.kind if isinstance(action, Create) else action.target.kind:
@@ -204,7 +204,7 @@ def write_is_allowed(
 
 
 def _route_write(
-    world: World, snapshot: Snapshot, action: Action, old: JsonObject | None, new: JsonObject | None
+    world: World, snapshot: Snapshot, action: Write, old: JsonObject | None, new: JsonObject | None
 ) -> None:
     """Leave something sent only where the canary has endpoints; more of it needs more."""
     route = old or new or {}
@@ -228,7 +228,7 @@ def _route_write(
         _raise(world, snapshot, action, after)
 
 
-def _raise(world: World, snapshot: Snapshot, action: Action, share: Share) -> None:
+def _raise(world: World, snapshot: Snapshot, action: Write, share: Share) -> None:
     """Let shares go up only after pods and endpoints, as far as approved, beside a pinned Service."""
     spec, workload, release = snapshot.rollout.spec, snapshot.workload, snapshot.rollout.status.release
     assert isinstance(spec, RolloutSpec)
@@ -363,7 +363,7 @@ def _may_open(world: World, snapshot: Snapshot) -> bool:
 
 
 def _canary_write(
-    world: World, snapshot: Snapshot, action: Action, old: JsonObject | None, new: JsonObject | None
+    world: World, snapshot: Snapshot, action: Write, old: JsonObject | None, new: JsonObject | None
 ) -> None:
     """Canary pods appear only beside a pinned Service, and go only after their traffic."""
     before, after = _size(old), _size(new)
@@ -418,7 +418,12 @@ def _shrinking(world: World, snapshot: Snapshot, spec: RolloutSpec, after: int) 
 
 
 def _graced(world: World, snapshot: Snapshot, what: str) -> None:
-    """Between the last weight and whatever depends on there being none lies the data plane's grace."""
+    """Between the last weight and whatever depends on there being none lies the data plane's grace.
+
+    Whatever was seen: a cache that lags shows no weight, and takes nothing from those who follow it.
+    """
+    sent, theirs = world.sent(), world.hand_on_route or snapshot.workload is None
+    expect("route-before-service", holds=theirs or not sent.reaches, text=f"{what} while {sent} leads to it")
     if world.last_weight_at is None or world.hand_on_route or snapshot.workload is None:
         return
     since = world.now - world.last_weight_at
@@ -435,7 +440,7 @@ def _graced_lowering(world: World) -> None:
     expect("grace", holds=holds, text=f"canary cut {since} after its weight was lowered")
 
 
-def _revision_write(snapshot: Snapshot, action: Action) -> None:
+def _revision_write(snapshot: Snapshot, action: Write) -> None:
     """Only empty ReplicaSets are deleted, only the workload's own are resized, and those within limits."""
     assert not isinstance(action, Create)
     (found,) = (each for each in snapshot.replica_sets if each.target == action.target)

@@ -7,7 +7,7 @@ that broke it.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from rollout.actions import Action, Create, Delete, Patch, Propagation
+from rollout.actions import Confirm, Create, Delete, Patch, Propagation, Target, Write
 from rollout.observation import observe
 from rollout.release.plan import Plan, plan
 from rollout.snapshot import Snapshot
@@ -80,6 +80,10 @@ def _execute(world: World, snapshot: Snapshot, made: Plan) -> Iterator[bool]:
         yield True
     spare = made.courtesies if made.status == snapshot.rollout.status and not made.actions else ()
     for action in (*made.actions, *spare):
+        if isinstance(action, Confirm):
+            if not all(_is_as_observed(world, each) for each in action.targets):
+                return
+            continue
         kind, name = _addressed(action)
         old = world.store.get(kind, name)
         try:
@@ -94,13 +98,18 @@ def _execute(world: World, snapshot: Snapshot, made: Plan) -> Iterator[bool]:
     world.events += made.events
 
 
-def _addressed(action: Action) -> Key:
+def _is_as_observed(world: World, target: Target) -> bool:
+    live = world.store.get(target.kind, target.name)
+    return target.resource_version == (live["metadata"]["resourceVersion"] if live else "")
+
+
+def _addressed(action: Write) -> Key:
     if isinstance(action, Create):
         return action.kind, action.name
     return action.target.kind, action.target.name
 
 
-def _act(world: World, action: Action) -> None:
+def _act(world: World, action: Write) -> None:
     match action:
         case Create(manifest):
             world.store.create(manifest)

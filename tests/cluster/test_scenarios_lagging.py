@@ -1,0 +1,83 @@
+"""A reconciler that takes over while one of its watches has stalled: what it does not see stays served."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from aiohttp import web
+
+from kube.login import log_in
+from kube.service_account import act_as
+from sandbox.names import JsonObject
+from tests.cluster import inventory
+from tests.cluster.application import NAME, V1, V2, Application
+from tests.cluster.chart_install import NAMESPACE
+from tests.cluster.faults import Fault, FaultyServer, faulty
+from tests.cluster.outside import Outside, running
+from tests.cluster.product import LEASE, Product, holder
+
+RECONCILER = "sluice-reconciler"
+REPLICA = "lagging"
+
+
+def watches_ingresses(request: web.Request) -> bool:
+    """Match the watch of all Ingresses."""
+    return "watch" in request.query and request.path.endswith("/ingresses")
+
+
+@asynccontextmanager
+async def lagging(product: Product, directory: Path) -> AsyncIterator[tuple[Outside, FaultyServer]]:
+    """Run one more reconciler, which is never told of an Ingress that changes."""
+    administrator = await log_in(environ={}, kubeconfig=str(product.cluster.kubeconfig))
+    async with faulty(await act_as(administrator, NAMESPACE, RECONCILER)) as server:
+        server.add(Fault(watches_ingresses, stop_after=0, silently=True))
+        kubeconfig = directory / "kubeconfig"
+        kubeconfig.write_text(json.dumps(_kubeconfig(server.login.server)))
+        flags = ("--identity", REPLICA, "--http-port", "18083")
+        async with running(
+            product.cluster, directory, "reconciler", *flags, kubeconfig=kubeconfig
+        ) as reconciler:
+            await reconciler.says("Started")
+            yield reconciler, server
+
+
+def _kubeconfig(server: str) -> JsonObject:
+    return {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "lagging",
+        "clusters": [{"name": "lagging", "cluster": {"server": server}}],
+        "users": [{"name": "lagging", "user": {}}],
+        "contexts": [{"name": "lagging", "context": {"cluster": "lagging", "user": "lagging"}}],
+    }
+
+
+async def test_canary_serves_as_long_as_its_unseen_ingress_leads_to_it(
+    product: Product, app: Application, tmp_path: Path
+) -> None:
+    """A roll-back by a leader that knows of no canary Ingress takes nothing away before it knows."""
+    await app.deploy()
+    before = await inventory.take(app)
+    async with lagging(product, tmp_path) as (reconciler, server):
+        await app.set_image(V2)
+        await app.waits(1, 1)
+        try:
+            await product.scale(RECONCILER, 0)
+            await product.cluster.wait_for(
+                "leases", NAMESPACE, LEASE, lambda found: holder(found).startswith(REPLICA)
+            )
+            await app.set_image(V1)
+            await reconciler.says("a cache lags")
+            await reconciler.says("a cache lags")
+            weight, pods = await app.weight(), await app.pods(V2)
+            service = await app.find("services", f"{NAME}-canary")
+            server.hang_up()
+            await app.rolled_back()
+        finally:
+            await product.scale(RECONCILER, 2)
+
+    assert weight == 20
+    assert len(pods) == 1
+    assert service is not None
+    assert inventory.leftovers(before, await inventory.settled(app)) == []
