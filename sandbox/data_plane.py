@@ -4,14 +4,17 @@ import asyncio
 import contextlib
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import aiohttp
 
 from sandbox.names import INGRESS_CLASS, JsonObject
 from sandbox.program import RARELY_COLLECTED, Program, Specification
+
+Outcome = TypeVar("Outcome")
 
 INGRESS_CLASS_MANIFEST: JsonObject = {
     "apiVersion": "networking.k8s.io/v1",
@@ -29,6 +32,9 @@ METRICS = ("--metrics.prometheus=true", "--metrics.prometheus.entrypoint=web")
 _LOADED = "traefik_config_reloads_total"
 
 _START_TIMEOUT = 30.0
+_NOTICE_TIMEOUT = 30.0
+"""Seconds in which it has noticed a change: on a machine at rest it takes one."""
+
 _POLL = 0.05
 
 
@@ -182,21 +188,26 @@ class DataPlane:
             finally:
                 stopped.set()
 
-    async def wait_for(self, host: str, image: str, seconds: float = 15, path: str = "/") -> None:
-        """Wait until a request is answered by an image: the data plane has no watch for what it serves."""
-        last: Response | str = "no answer"
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds), self._session(1) as session:
-                while True:
-                    try:
-                        last = await _request(session, host, path, {})
-                    except aiohttp.ClientError as error:
-                        last = repr(error)
-                    else:
-                        if last.image == image:
-                            return
-                    await asyncio.sleep(_POLL)
-        raise AssertionError(f"{image} did not answer for {host} within {seconds:g} s; last: {last}")
+    async def wait_for(self, host: str, image: str) -> None:
+        """Wait until a request is answered by an image."""
+        await self.answers(host, lambda found: found.image == image)
+
+    async def answers(
+        self,
+        host: str,
+        decide: Callable[[Response], bool],
+        path: str = "/",
+        headers: Mapping[str, str] | None = None,
+    ) -> Response:
+        """Wait until a request is answered so."""
+        async with self._session(1) as session:
+            return await _repeated(lambda: _request(session, host, path, headers or {}), decide)
+
+    async def divides(
+        self, host: str, count: int, decide: Callable[[Traffic], bool], path: str = "/"
+    ) -> Traffic:
+        """Wait until of so many requests became what was asked for."""
+        return await _repeated(lambda: self.send(host, count, path), decide)
 
     def _session(self, connections: int) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
@@ -204,6 +215,23 @@ class DataPlane:
             connector=aiohttp.TCPConnector(limit=connections),
             timeout=aiohttp.ClientTimeout(total=_REQUEST_TIMEOUT),
         )
+
+
+async def _repeated(attempt: Callable[[], Awaitable[Outcome]], decide: Callable[[Outcome], bool]) -> Outcome:
+    """Ask again and again: the proxy has no watch for what it serves."""
+    last: object = "no answer"
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_NOTICE_TIMEOUT):
+            while True:
+                try:
+                    last = found = await attempt()
+                except aiohttp.ClientError as error:
+                    last = repr(error)
+                else:
+                    if decide(found):
+                        return found
+                await asyncio.sleep(_POLL)
+    raise AssertionError(f"the proxy did not answer so within {_NOTICE_TIMEOUT:g} s; last: {last}")
 
 
 async def _count(

@@ -1,6 +1,5 @@
 """The walkthrough's application in a namespace of its own: deployed, changed, waited for, looked at."""
 
-import asyncio
 import json
 import re
 from collections.abc import Callable, Iterable
@@ -215,18 +214,14 @@ class Application:
         )
 
     async def serves_requests(self) -> None:
-        """Wait until the data plane knows the host; it tells nobody when it does."""
+        """Wait until the data plane knows the host."""
         data_plane = await self.cluster.data_plane()
-        async with asyncio.timeout(SECONDS):
-            while (await data_plane.request(self.host)).status != HTTPStatus.OK:
-                pass
+        await data_plane.answers(self.host, lambda found: found.status == HTTPStatus.OK)
 
     async def answers_only(self, image: str) -> None:
-        """Wait until the data plane sends requests to one image alone; it tells nobody when it does."""
+        """Wait until the data plane sends requests to one image alone."""
         data_plane = await self.cluster.data_plane()
-        async with asyncio.timeout(SECONDS):
-            while set((await data_plane.send(self.host, 20)).by_image) != {image}:
-                pass
+        await data_plane.divides(self.host, 20, lambda found: set(found.by_image) == {image})
 
     async def passes(self, seconds: float) -> None:
         """Let time pass as the cluster counts it: a pod that takes so long to become ready has done so."""

@@ -1,6 +1,5 @@
 """The sandbox's Gateway routes as the Gateway API says: what the scenarios lean on."""
 
-import asyncio
 from http import HTTPStatus
 
 from sandbox import manifests
@@ -36,9 +35,7 @@ async def test_gateway_routes_by_weight_header_query_and_path(cluster: Cluster, 
     await cluster.create(RESOURCE, namespace, route)
     await cluster.wait_for(RESOURCE, namespace, "both", accepted)
     for headers in ({}, {"X-Team": "blue"}):  # to each of the Services: their endpoints come one by one
-        async with asyncio.timeout(30):
-            while (await data_plane.request(host, headers=headers)).status != HTTPStatus.OK:
-                pass
+        await data_plane.answers(host, lambda found: found.status == HTTPStatus.OK, headers=headers)
 
     split = (await data_plane.send(host, 200)).by_image
     found = [

@@ -45,9 +45,7 @@ async def deploy(
 async def serves(app: Application) -> DataPlane:
     """Return the Gateway's data plane when it knows the host."""
     data_plane = await app.cluster.gateway()
-    async with asyncio.timeout(SECONDS):
-        while (await data_plane.request(app.host)).status != HTTPStatus.OK:
-            pass
+    await data_plane.answers(app.host, lambda found: found.status == HTTPStatus.OK)
     return data_plane
 
 
@@ -80,9 +78,8 @@ def step_of(matches: list[JsonObject] | None = None, **more: Any) -> JsonObject:
 
 async def divided(data_plane: DataPlane, host: str, share: int) -> None:
     """Wait until so many of a hundred counted requests go to the new version, the others to the old."""
-    async with asyncio.timeout(SECONDS):
-        while (await data_plane.send(host, 100, "/only")).by_image != {V1: 100 - share, V2: share}:
-            pass
+    shares = {V1: 100 - share, V2: share}
+    await data_plane.divides(host, 100, lambda found: found.by_image == shares, "/only")
 
 
 # --- weights -------------------------------------------------------------------------------------------
@@ -172,9 +169,7 @@ async def test_match_sends_its_requests_and_no_others(
 
     await routed.set_image(V2)
     await routed.waits(1, 1)
-    async with asyncio.timeout(SECONDS):
-        while (await data_plane.request(routed.host, path, headers)).image != V2:
-            pass
+    await data_plane.answers(routed.host, lambda found: found.image == V2, path, headers)
     matching = await data_plane.send(routed.host, 40, path, headers=headers)
     others = await data_plane.send(routed.host, 40)
     foreign = await data_plane.request(routed.host, "/api", headers)

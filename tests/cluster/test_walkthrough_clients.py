@@ -3,7 +3,6 @@
 Each client goes the whole way once; every test looks at one cell of what was then visible.
 """
 
-import asyncio
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -112,12 +111,8 @@ async def _lives(app: Application) -> frozenset[Life]:
 
 async def _split(app: Application, canary: JsonObject, data_plane: DataPlane) -> Traffic:
     """Count within one configuration of the proxy, once the canary has answered: it tells nobody when."""
-    async with asyncio.timeout(30):
-        while not (await data_plane.request(app.host)).pod.startswith(canary["metadata"]["name"]):
-            pass
-        while (traffic := await data_plane.send(app.host, _REQUESTS)).loaded:
-            pass
-    return traffic
+    await data_plane.answers(app.host, lambda found: found.pod.startswith(canary["metadata"]["name"]))
+    return await data_plane.divides(app.host, _REQUESTS, lambda found: not found.loaded)
 
 
 def _cells(table: Table, name: str, *columns: str) -> tuple[str, ...]:
