@@ -12,7 +12,7 @@ from rollout.actions import Event
 from rollout.approval import Stamp
 from rollout.release import batches, closing, cursor, engagement, handover, holding, pods, routes, services
 from rollout.release.facts import Facts
-from rollout.release.outcome import DONE, Doing, Outcome, Task, first_unfinished, together
+from rollout.release.outcome import DONE, Doing, Outcome, Task, first_unfinished, resting_on, together
 from rollout.release.plan_value import Plan
 from rollout.revision import steps_digest
 from rollout.spec import RolloutSpec, Step, TrafficRoutingRef
@@ -291,7 +291,7 @@ def _for_each(refs: Iterable[TrafficRoutingRef]) -> Callable[[_Work], Task]:
 
 def _shrunk(facts: Facts, step: Step) -> Outcome:
     """Let pods go that are too many, when the data plane had its time to notice that less is sent to them."""
-    shrinking = pods.shrink(facts, step)
+    shrinking = resting_on(routes.observed(facts), pods.shrink(facts, step))
     if shrinking is DONE:
         return DONE
     return together(routes.grace(facts, ref) for ref in facts.spec.routings) or shrinking

@@ -126,7 +126,7 @@ def _letting_out(facts: Facts, *, wait: bool) -> tuple[_Named, ...]:
     tasks: tuple[_Named, ...] = (
         # Widened before, the stable Service would find the pods of a version that was replaced meanwhile.
         ("FinalisingStepRouteTrafficToStable", lambda: clear_old(facts)),
-        ("RestoreStableService", lambda: resting_on((facts.workload.target,), _widen(facts))),
+        ("RestoreStableService", lambda: _widen(facts)),
         ("FinalisingStepRouteTrafficToStable", lambda: _silence(facts)),
         ("FinalisingStepRouteTrafficToStable", lambda: routes.remove(snapshot)),
         ("RemoveCanaryService", lambda: _remove_canary_services(facts)),
@@ -165,7 +165,9 @@ def _widen(facts: Facts) -> Outcome:
     routed = [facts.snapshot.services.get(each.service) for each in facts.spec.routings]
     free = (found for found in routed if found and found.pinned_by is None)
     everyone = {each.target.name: each for each in (*pinned, *free)}
-    return together(services.widen(facts.snapshot, each) for each in everyone.values())
+    # The Deployment says whose pods may serve everybody: the canary's, or the stable ones alone.
+    widened = together(services.widen(facts.snapshot, each) for each in everyone.values())
+    return resting_on((facts.workload.target,), widened)
 
 
 def silence_moving(facts: Facts) -> Outcome:
