@@ -45,7 +45,8 @@ class Executor:
         log = self.log.bind(rollout=f"{namespace}/{name}")
         wrote = await self._write_status(rollout, plan, log)
         for action in plan.actions:
-            await self._act(namespace, action, log)
+            if not await self._act(namespace, action, log):
+                break  # the rest would be written, and confirmed, long after it was decided
         return wrote or bool(plan.actions)
 
     async def oblige(self, rollout: JsonObject, plan: Plan) -> bool:
@@ -62,6 +63,9 @@ class Executor:
         if carries(rollout.get("status"), status) or not status["phase"]:
             return False
         self._check_leading()
+        for action in plan.actions:
+            if isinstance(action, Confirm):  # what is said rests on it as well
+                await self._confirm(metadata["namespace"], action)
         guard = {"uid": metadata["uid"], "resourceVersion": metadata["resourceVersion"]}
         ref = ROLLOUTS.ref(metadata["namespace"], metadata["name"])
         written = await self.client.patch(ref, {"metadata": guard, "status": status}, subresource="status")
@@ -79,7 +83,7 @@ class Executor:
         self._check_leading()
         match action:
             case Confirm():
-                await self._confirm(namespace, action, log)
+                await self._confirm(namespace, action)
                 return True
             case Create():
                 cache = self.world.cache_of(action.kind)
@@ -97,16 +101,20 @@ class Executor:
             case _:
                 assert_never(action)
 
-    async def _confirm(self, namespace: str, action: Confirm, log: Log) -> None:
+    async def _confirm(self, namespace: str, action: Confirm) -> None:
         for each in action.targets:
-            ref = self.world.cache_of(each.kind, each.api_version).resource.ref(namespace, each.name)
+            cache = self.world.cache_of(each.kind, each.api_version)
             try:
-                found = (await self.client.get(ref))["metadata"]["resourceVersion"]
+                found = await self.client.get(cache.resource.ref(namespace, each.name))
             except NotFound:
-                found = ""
-            if found != each.resource_version:
-                log.info("a cache lags; nothing that rests on it is written", kind=each.kind, name=each.name)
-                raise Conflict(f"{each.kind} {each.name} is not as it was observed")
+                if not each.resource_version:
+                    continue
+                await self._wait(cache.gone(Key(namespace, each.name), each.uid, _SEEN_SECONDS), cache)
+            else:
+                if found["metadata"]["resourceVersion"] == each.resource_version:
+                    continue
+                await self._seen(cache, found)
+            raise Conflict(f"{each.kind} {each.name} is not as it was observed")
 
     async def _delete(self, namespace: str, action: Delete, log: Log) -> bool:
         target = action.target
@@ -131,7 +139,7 @@ class Executor:
             await waiting
         except TimeoutError:
             kind = cache.resource.kind
-            self.log.warning("cache lags behind our own write", kind=kind, seconds=_SEEN_SECONDS)
+            self.log.warning("cache lags behind the API server", kind=kind, seconds=_SEEN_SECONDS)
             return False
         return True
 

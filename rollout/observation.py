@@ -57,9 +57,8 @@ def observe(
     for each in objects:
         by_kind.setdefault(each["kind"], []).append(each)
     own = read_rollout(rollout)
-    workload_name = _workload_name(rollout)
     deployments = {each["metadata"]["name"]: each for each in by_kind.get("Deployment", ())}
-    workload = deployments.pop(workload_name, None)
+    workload = deployments.pop(own.workload, None)
     return Snapshot(
         now=now,
         rollout=own,
@@ -95,6 +94,7 @@ def read_rollout(value: JsonObject) -> RolloutObject:
         generation=metadata.get("generation", 0),
         deleting="deletionTimestamp" in metadata,
         disabled=_spec(value).get("disabled") is True,
+        workload=_workload_name(value),
         finalizers=tuple(metadata.get("finalizers") or ()),
         approval=_approval(_annotations(metadata)),
         spec=parse(value),

@@ -29,6 +29,8 @@ class RolloutObject:
     deleting: bool
     disabled: bool
     """Also when the rest of the spec cannot be read."""
+    workload: str
+    """The name of its Deployment, or nothing: also when the rest of the spec cannot be read."""
     finalizers: tuple[str, ...]
     approval: Stamp | None
     """The approval, as the webhook stamped it."""

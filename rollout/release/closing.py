@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from rollout import messages
-from rollout.actions import Event
+from rollout.actions import Confirm, Event, Target
 from rollout.release import engagement, handover, holding, pods, routes, services
 from rollout.release.facts import Facts, owned_deployments, pinned_services
 from rollout.release.outcome import DONE, Doing, Outcome, Task, first_unfinished, resting_on, together
@@ -48,7 +48,9 @@ def take_back(facts: Facts) -> Plan:
     if status.phase is Phase.PROGRESSING and status.reason is not Reason.CANCELLING:
         key = f"{status.release.id}/rolled-back"
         begun = _closing(facts, Reason.CANCELLING, "", None)
-        return Plan(begun, events=(Event("Progressing", messages.ROLLED_BACK_EVENT, key=key),))
+        note = Event("Progressing", messages.ROLLED_BACK_EVENT, key=key)
+        # Seen as it was before the release, the Deployment looks the same.
+        return Plan(begun, (Confirm((facts.workload.target,)),), events=(note,))
     name, outcome = _first(_taking_back(facts, wait=True))
     if outcome is not DONE:
         closing = (
@@ -78,16 +80,19 @@ def withdraw(facts: Facts) -> Outcome:
 
 def clear(snapshot: Snapshot, refs: Iterable[TrafficRoutingRef]) -> Outcome:
     """Remove everything of ours when there is no workload: nobody serves behind the routes any more."""
-    return first_unfinished(
+    cleared = first_unfinished(
         [
             lambda: routes.remove(snapshot),
             lambda: services.remove_canaries(snapshot),
-            lambda: _remove_canaries(snapshot, drained=False),
+            lambda: _remove_all(snapshot, drained=False),
             lambda: handover.clear(snapshot),
             lambda: together(services.widen(snapshot, each) for each in pinned_services(snapshot, refs)),
             lambda: engagement.disengage(snapshot),
         ]
     )
+    name = snapshot.rollout.workload
+    missing = Target.absent("Deployment", name) if name else None
+    return resting_on((snapshot.workload.target if snapshot.workload else missing,), cleared)
 
 
 def leftovers(facts: Facts) -> bool:
@@ -110,9 +115,9 @@ def clear_old(facts: Facts) -> Outcome:
     return first_unfinished(
         [
             lambda: together(routes.silence(facts, ref) for ref in facts.spec.routings),
-            lambda: resting_on(
-                routes.observed(facts),
-                together(pods.remove(facts.snapshot, each, drained=True) for each in old),
+            lambda: routes.unseen(facts.snapshot),
+            lambda: _unrouted(
+                facts, together(pods.remove(facts.snapshot, each, drained=True) for each in old)
             ),
         ]
     )
@@ -132,10 +137,10 @@ def _letting_out(facts: Facts, *, wait: bool) -> tuple[_Named, ...]:
         ("RemoveCanaryService", lambda: _remove_canary_services(facts)),
         ("RemoveCanaryService", lambda: engagement.disengage(snapshot)),
         ("ResumeWorkload", lambda: handover.hand_over(facts)),
-        ("ResumeWorkload", lambda: holding.open_gate(facts)),
+        ("ResumeWorkload", lambda: _unrouted(facts, holding.open_gate(facts))),
     )
     waiting: tuple[_Named, ...] = (("ResumeWorkload", lambda: holding.rolled_out(facts)),) if wait else ()
-    return (*tasks, *waiting, ("ReleaseWorkloadControl", lambda: _remove_canaries(snapshot, drained=False)))
+    return (*tasks, *waiting, ("ReleaseWorkloadControl", lambda: _remove_canaries(facts, drained=False)))
 
 
 def _taking_back(facts: Facts, *, wait: bool) -> tuple[_Named, ...]:
@@ -145,7 +150,7 @@ def _taking_back(facts: Facts, *, wait: bool) -> tuple[_Named, ...]:
         ("FinalisingStepRouteTrafficToStable", lambda: routes.remove(snapshot)),
         ("ResumeWorkload", lambda: holding.open_gate(facts)),
         ("RemoveCanaryService", lambda: _remove_canary_services(facts)),
-        ("ReleaseWorkloadControl", lambda: _drain_canaries(facts)),
+        ("ReleaseWorkloadControl", lambda: _remove_canaries(facts, drained=True)),
         ("RestoreStableService", lambda: _widen(facts)),
         ("RestoreStableService", lambda: engagement.disengage(snapshot)),
     )
@@ -181,15 +186,20 @@ def _silence(facts: Facts) -> Outcome:
 
 
 def _remove_canary_services(facts: Facts) -> Outcome:
-    return resting_on(routes.observed(facts), services.remove_canaries(facts.snapshot))
+    return _unrouted(facts, services.remove_canaries(facts.snapshot))
 
 
-def _drain_canaries(facts: Facts) -> Outcome:
-    return resting_on(routes.observed(facts), _remove_canaries(facts.snapshot, drained=True))
+def _remove_canaries(facts: Facts, *, drained: bool) -> Outcome:
+    return _unrouted(facts, _remove_all(facts.snapshot, drained=drained))
 
 
-def _remove_canaries(snapshot: Snapshot, *, drained: bool) -> Outcome:
+def _remove_all(snapshot: Snapshot, *, drained: bool) -> Outcome:
     return together(pods.remove(snapshot, each, drained=drained) for each in owned_deployments(snapshot))
+
+
+def _unrouted(facts: Facts, outcome: Outcome) -> Outcome:
+    """Have writes wait until no route leads to the canary by the API server's own word."""
+    return resting_on(routes.observed(facts), outcome)
 
 
 # --- status ----------------------------------------------------------------------------------------

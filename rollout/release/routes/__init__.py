@@ -14,7 +14,7 @@ from rollout.release.outcome import DONE, Doing, Outcome, together
 from rollout.release.routes.custom import CustomRoute
 from rollout.release.routes.http_route import HTTPRoute
 from rollout.release.routes.ingress import IngressRoute
-from rollout.release.routes.returning import changed, give_back
+from rollout.release.routes.returning import changed, give_back, unseen
 from rollout.release.routes.route import Route
 from rollout.snapshot import Snapshot
 from rollout.spec import TrafficRoutingRef
@@ -32,6 +32,7 @@ __all__ = [
     "route",
     "silence",
     "suitable",
+    "unseen",
     "wanted",
 ]
 

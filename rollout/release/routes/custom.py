@@ -50,10 +50,7 @@ class CustomRoute:
     @property
     def observed(self) -> Target | None:
         """Give the user's object."""
-        if self.of.of_kind in self.facts.snapshot.unseen:
-            return None
-        found = self._found
-        return found.target if found else Target.absent(self.of.kind, self.of.name, self.of.api_version)
+        return self._found.target if self._found else None
 
     @property
     def carries(self) -> bool:

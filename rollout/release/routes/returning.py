@@ -30,7 +30,7 @@ def changed(snapshot: Snapshot) -> tuple[RouteObject, ...]:
 
 def give_back(snapshot: Snapshot) -> Outcome:
     """Make every changed object what it was, without our marks."""
-    return _unseen(snapshot) or together(_give_back(each) for each in changed(snapshot))
+    return unseen(snapshot) or together(_give_back(each) for each in changed(snapshot))
 
 
 def _give_back(route: RouteObject) -> Outcome:
@@ -42,7 +42,7 @@ def _give_back(route: RouteObject) -> Outcome:
     return Doing(f"gives {target.kind} {target.name} back", (write,))
 
 
-def _unseen(snapshot: Snapshot) -> Outcome:
+def unseen(snapshot: Snapshot) -> Outcome:
     """Wait for objects that cannot be seen, if any can have been changed: pods come before that.
 
     A kind that does not exist any more has no objects to be given back.

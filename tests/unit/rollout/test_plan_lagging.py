@@ -1,53 +1,76 @@
-"""A reconciler one of whose caches has stalled: it must not take away what a route leads to."""
+"""A reconciler one of whose caches has stalled: what others rely on stays, until it sees again."""
 
+from collections import Counter
 from typing import Any
 
 import pytest
 
 from rollout import names
+from rollout.route_kinds import RouteKind, Unseen
 from rollout.wire import JsonObject
 from tests.unit.rollout.model.objects import rollout, step
 from tests.unit.rollout.model.reconciling import reconcile, settle, settle_without_waiting, stale_view
-from tests.unit.rollout.model.routing import APP, BY_HTTP_ROUTE, BY_INGRESS, Setting
+from tests.unit.rollout.model.routing import (
+    APP,
+    BY_HTTP_ROUTE,
+    BY_INGRESS,
+    BY_SPLIT,
+    SHARED,
+    SPLIT_API,
+    Setting,
+)
 from tests.unit.rollout.model.store import Key
 from tests.unit.rollout.model.world import World
 
-CANARY = f"{APP}-canary"
-ROUTES = ("Ingress", "HTTPRoute")
-OURS = ("Deployment", "ReplicaSet")
+ROUTES = {"Ingress", "HTTPRoute", "Split"}
+MARKED = {"labels": {"track": "canary"}}
+
+every_route = pytest.mark.parametrize(
+    "setting",
+    [BY_INGRESS, BY_HTTP_ROUTE, BY_SPLIT, SHARED],
+    ids=["Ingress", "HTTPRoute", "custom", "custom without a canary Service"],
+)
 
 
-def at_its_first_step(setting: Setting, *later: Any) -> tuple[World, dict[Key, JsonObject]]:
+def at_its_first_step(
+    setting: Setting, *later: Any, tag: str = "v2", **more: Any
+) -> tuple[World, dict[Key, JsonObject]]:
     """Return a world in which 20 % go to the canary, and its objects before any release."""
     world = World(replicas=5, setting=setting)
-    world.store.create(rollout([step(20, "20%"), *later], setting=setting))
+    world.store.create(rollout([step(20, "20%"), *later], setting=setting, **more))
     settle(world)
     before = dict(world.store.objects)
-    world.apply_template("v2")
+    world.apply_template(tag)
     settle_without_waiting(world)
     assert world.canary_weight() == 20
     return world, before
 
 
-def served(world: World) -> tuple[bool, int]:
-    """Tell what the route leads to: whether the canary's Service exists, and its ready pods."""
-    return world.store.get("Service", CANARY) is not None, len(world.ready_pods(CANARY))
+def ready(world: World) -> Counter[str]:
+    """Count the ready pods of each version, whoever owns them."""
+    return Counter(each.tag for each in world.store.pods.values() if each.ready)
 
 
-def without_routes(world: World, before: dict[Key, JsonObject]) -> dict[Key, JsonObject]:
-    """Return what is seen when the watches of all routes have stalled before the release."""
-    seen = {key: each for key, each in stale_view(world, {}).items() if key[0] not in ROUTES}
-    return seen | {key: each for key, each in before.items() if key[0] in ROUTES}
+def served(world: World) -> tuple[int, int]:
+    """Count what the route leads to: Services, and ready pods of the new version."""
+    return len(list(world.store.of_kind("Service"))), ready(world)["v2"]
 
 
-BOTH = pytest.mark.parametrize("setting", [BY_INGRESS, BY_HTTP_ROUTE], ids=["Ingress", "HTTPRoute"])
+def look_without(world: World, kinds: set[str], before: dict[Key, JsonObject]) -> None:
+    """Look often and for long while the watches of some kinds have stalled before the release."""
+    for _ in range(20):
+        seen = {key: each for key, each in stale_view(world, {}).items() if key[0] not in kinds}
+        reconcile(world, seen | {key: each for key, each in before.items() if key[0] in kinds})
+        world.run_controllers()
+        world.wait(world.grace_seconds)
 
 
 @pytest.mark.parametrize("ending", ["roll back", "approve", "delete", "disable", "third version"])
-@BOTH
+@every_route
 def test_nothing_is_taken_from_a_route_that_is_not_seen(setting: Setting, ending: str) -> None:
-    """However often it looks, the canary keeps its Service and its pods; when it sees again, all goes."""
-    world, before = at_its_first_step(setting)
+    """The canary keeps its Service and its pods; when the route is seen again, all of it goes."""
+    world, before = at_its_first_step(setting, patchPodTemplateMetadata=MARKED)
+    at_first = served(world)
     match ending:
         case "roll back":
             world.apply_template("v1")
@@ -60,17 +83,18 @@ def test_nothing_is_taken_from_a_route_that_is_not_seen(setting: Setting, ending
         case _:
             world.apply_template("v3")
 
-    for _ in range(20):
-        reconcile(world, without_routes(world, before))
-        world.run_controllers()
+    look_without(world, ROUTES, before)
     during = served(world)
     settle(world)
 
-    assert during == (True, 1)
-    assert served(world) == ((True, 1) if ending == "third version" else (False, 0))
+    assert during == at_first
+    assert ready(world) == {
+        "roll back": {"v1": 5},
+        "third version": {"v1": 5, "v3": 1},
+    }.get(ending, {"v2": 5})
 
 
-@BOTH
+@every_route
 def test_canary_is_not_cut_under_a_weight_that_is_not_seen(setting: Setting) -> None:
     """Back from three pods and 60 % to one and 20 %: pods go after the weight, seen or not."""
     world, before = at_its_first_step(setting, step(60, "60%"))
@@ -80,15 +104,28 @@ def test_canary_is_not_cut_under_a_weight_that_is_not_seen(setting: Setting) -> 
     shares = [world.canary_weight()]
     world.write_release({"nextStepIndex": 1})
 
-    for _ in range(20):
-        reconcile(world, without_routes(world, before))
-        world.run_controllers()
+    look_without(world, ROUTES, before)
     during = served(world)
     settle(world)
 
     assert shares == [60]
-    assert during == (True, 3)
-    assert (world.canary_weight(), served(world)) == (20, (True, 1))
+    assert during[1] == 3
+    assert (world.canary_weight(), served(world)[1]) == (20, 1)
+
+
+def test_canary_of_a_route_that_cannot_be_read_outlives_its_version() -> None:
+    """A third version, while the API server refuses to show the objects of the route's kind."""
+    world, _ = at_its_first_step(BY_SPLIT)
+    world.unseen = {RouteKind(SPLIT_API, "Split"): Unseen("forbidden")}
+    world.apply_template("v3")
+
+    look_without(world, set(), {})
+    during = served(world)
+    world.unseen = {}
+    settle(world)
+
+    assert during[1] == 1
+    assert ready(world) == {"v1": 5, "v3": 1}
 
 
 @pytest.mark.parametrize("leaving", ["delete", "disable"])
@@ -105,20 +142,30 @@ def test_service_is_not_widened_for_a_version_that_was_taken_back(leaving: str) 
     reconcile(world, stale_view(world, {}) | {("Deployment", APP): old})
     settle(world)
 
-    assert world.ready_by_tag() == {"v1": 5}
+    assert ready(world) == {"v1": 5}
 
 
-def test_service_is_not_widened_for_a_release_that_is_not_seen() -> None:
+@pytest.mark.parametrize("kinds", [("Deployment",), ("Deployment", "ReplicaSet")], ids=" and ".join)
+def test_release_is_not_taken_back_because_it_is_not_seen(kinds: tuple[str, ...]) -> None:
     """Seen before the new version came, a Deployment looks as if that had been taken back."""
     world, before = at_its_first_step(BY_INGRESS)
-    old = {key: each for key, each in before.items() if key[0] in OURS}
-
-    for _ in range(20):
-        fresh = {key: each for key, each in stale_view(world, {}).items() if key[0] not in OURS}
-        reconcile(world, fresh | old)
-        world.run_controllers()
-        world.wait(world.grace_seconds)
     service = world.store.get("Service", APP)
 
-    assert service
-    assert names.POD_TEMPLATE_HASH in service["spec"]["selector"]
+    look_without(world, set(kinds), before)
+
+    assert (world.canary_weight(), served(world)) == (20, (2, 1))
+    assert world.condition_reason != "Cancelling"
+    assert world.store.get("Service", APP) == service
+
+
+@pytest.mark.parametrize("leaving", [False, True])
+def test_workload_that_is_not_seen_keeps_its_release(*, leaving: bool) -> None:
+    """Deleted and created again while the watch of Deployments had stalled in between."""
+    world, _ = at_its_first_step(BY_INGRESS)
+    if leaving:
+        world.store.delete("Rollout", APP)
+
+    look_without(world, {"Deployment"}, {})
+
+    assert (world.canary_weight(), served(world)) == (20, (2, 1))
+    assert names.IN_PROGRESSING in (world.workload or {})["metadata"]["annotations"]

@@ -403,7 +403,8 @@ def _left_behind_whole(snapshot: Snapshot, action: Delete) -> None:
 
 
 def _shrinking(world: World, snapshot: Snapshot, spec: RolloutSpec, after: int) -> None:
-    sent = _all_sent(world, snapshot)
+    really = NOTHING if world.hand_on_route else world.sent()
+    sent = joined((_all_sent(world, snapshot), really))
     release, workload = snapshot.rollout.status.release, snapshot.workload
     assert workload is not None
     if after == 0:

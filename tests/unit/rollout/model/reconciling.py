@@ -45,8 +45,9 @@ def look(world: World, view: Mapping[Key, JsonObject] | None = None) -> Pass | N
         return None
     around = [each for (kind, _), each in objects.items() if kind not in {"Rollout", *USERS_KINDS}]
     around += [each.manifest for each in world.store.pods.values()]
-    routed = [each for (kind, _), each in objects.items() if kind in USERS_KINDS]
-    snapshot = observe(rollout, around, world.now, routed, scripts=SCRIPTS)
+    shown = USERS_KINDS - {each.kind for each in world.unseen}
+    routed = [each for (kind, _), each in objects.items() if kind in shown]
+    snapshot = observe(rollout, around, world.now, routed, world.unseen, SCRIPTS)
     made = plan(snapshot)
     world.looks += 1
     again = plan(snapshot) if world.looks % PLANNED_TWICE == 0 else made
@@ -68,6 +69,8 @@ def stale_view(world: World, ages: Mapping[str, int]) -> dict[Key, JsonObject]:
 def _execute(world: World, snapshot: Snapshot, made: Plan) -> Iterator[bool]:
     """Write status, then actions; stop at the first that is refused. Yields after each write."""
     if made.status != snapshot.rollout.status:
+        if not all(_is_confirmed(world, each) for each in made.actions if isinstance(each, Confirm)):
+            return
         invariants.status_write_is_allowed(world, snapshot, made)
         target = snapshot.rollout.target
         try:
@@ -81,7 +84,7 @@ def _execute(world: World, snapshot: Snapshot, made: Plan) -> Iterator[bool]:
     spare = made.courtesies if made.status == snapshot.rollout.status and not made.actions else ()
     for action in (*made.actions, *spare):
         if isinstance(action, Confirm):
-            if not all(_is_as_observed(world, each) for each in action.targets):
+            if not _is_confirmed(world, action):
                 return
             continue
         kind, name = _addressed(action)
@@ -96,6 +99,10 @@ def _execute(world: World, snapshot: Snapshot, made: Plan) -> Iterator[bool]:
         world.remember()
         yield True
     world.events += made.events
+
+
+def _is_confirmed(world: World, action: Confirm) -> bool:
+    return all(_is_as_observed(world, each) for each in action.targets)
 
 
 def _is_as_observed(world: World, target: Target) -> bool:

@@ -15,6 +15,7 @@ from reconciler.strays import freed
 from rollout import names
 from rollout.actions import Event
 from rollout.revision import template_digest
+from rollout.route_kinds import RouteKind, Unseen
 from rollout.status import Reason, read_status
 from rollout.wire import JsonObject
 from tests.unit.rollout.model import admission, controllers
@@ -90,6 +91,8 @@ class World:
         self.grace_seconds = 3
         self.held_up: frozenset[str] = frozenset()
         """Controllers that do nothing at present: ``endpoints``, ``garbage``, ``pods``, ``deployments``."""
+        self.unseen: dict[RouteKind, Unseen] = {}
+        """Kinds of which the reconciler is shown no object."""
         self.foreign: set[str] = {APP, ADMIN}
         """Names of objects that are the user's own."""
         self.looks = 0
