@@ -30,7 +30,7 @@ class Directory(Protocol):
         ...
 
     def needs_pin(self, namespace: str, service: str, pinned_by: str | None) -> bool:
-        """Tell whether the Rollout that pinned the Service, or one that routes through it, is cached."""
+        """Tell whether the Rollout is cached that pinned it, or an active one that routes through it."""
         ...
 
     def has_rollout(self, namespace: str, name: str | None) -> bool:
@@ -75,12 +75,13 @@ class CachedDirectory:
         return [governor_of(each) for each in listing.items if refers_to(each) == deployment]
 
     def needs_pin(self, namespace: str, service: str, pinned_by: str | None) -> bool:
-        """Tell whether the Rollout that pinned the Service, or one that routes through it, is cached."""
+        """Tell whether the Rollout is cached that pinned it, or an active one that routes through it."""
         key = f"{namespace}/{service}"
         if self._rollouts.by_index(_SERVICE, key) or self._rollouts.get(namespace, pinned_by or ""):
             return True
         routings = {each["metadata"]["name"] for each in self._traffic_routings.by_index(_SERVICE, key)}
-        return any(routing_of(each) in routings for each in self.rollouts(namespace)) if routings else False
+        active = (each for each in self.rollouts(namespace) if _is_active(each)) if routings else ()
+        return any(routing_of(each) in routings for each in active)
 
     def has_rollout(self, namespace: str, name: str | None) -> bool:
         """Tell whether a Rollout is cached."""
@@ -124,7 +125,15 @@ def _namespace_keys(value: JsonObject) -> Iterable[str]:
     return [_namespace(value)]
 
 
+def _is_active(rollout: JsonObject) -> bool:
+    """Whether a Rollout begins releases: one that is disabled or deleted only ends what it has begun."""
+    disabled = (rollout.get("spec") or {}).get("disabled") is True
+    return not disabled and "deletionTimestamp" not in rollout["metadata"]
+
+
 def _service_keys(rollout: JsonObject) -> Iterable[str]:
+    if not _is_active(rollout):
+        return []
     strategy = (rollout.get("spec") or {}).get("strategy") or {}
     styles = (strategy.get("canary") or {}, strategy.get("blueGreen") or {})
     return _services(rollout, [each for style in styles for each in style.get("trafficRoutings") or ()])

@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 
 from rollout import names
+from rollout.actions import Action, Patch
 from rollout.route_kinds import RouteKind, Unseen
 from rollout.wire import JsonObject
 from tests.unit.rollout.model.objects import rollout, step
-from tests.unit.rollout.model.reconciling import reconcile, settle, settle_without_waiting, stale_view
+from tests.unit.rollout.model.reconciling import look, reconcile, settle, settle_without_waiting, stale_view
 from tests.unit.rollout.model.routing import (
     APP,
     BY_HTTP_ROUTE,
@@ -169,3 +170,34 @@ def test_workload_that_is_not_seen_keeps_its_release(*, leaving: bool) -> None:
 
     assert (world.canary_weight(), served(world)) == (20, (2, 1))
     assert names.IN_PROGRESSING in (world.workload or {})["metadata"]["annotations"]
+
+
+@pytest.mark.parametrize("leaving", ["delete", "disable"])
+def test_pin_that_arrives_when_its_rollout_holds_nothing_any_more_leaves_the_service_wide(
+    leaving: str,
+) -> None:
+    """Sent by a leader that was frozen meanwhile: the Service had not changed, so no guard refuses it."""
+    world = World(replicas=5)
+    world.store.create(rollout([step(20, "20%")]))
+    settle(world)
+    world.apply_template("v2")
+    late = look(world)
+    while late and not any(_pins(each) for each in late.plan.actions):
+        assert reconcile(world) or world.run_controllers()
+        late = look(world)
+    assert late
+    if leaving == "delete":
+        world.store.delete("Rollout", APP)
+    else:
+        world.change_spec({"disabled": True})
+    settle(world)
+
+    written = sum(late.writes)
+
+    assert written == 1
+    assert len(world.ready_pods(APP)) == 5
+    assert names.POD_TEMPLATE_HASH not in world.store.objects["Service", APP]["spec"]["selector"]
+
+
+def _pins(action: Action) -> bool:
+    return isinstance(action, Patch) and action.target.kind == "Service"

@@ -78,6 +78,26 @@ def test_service_is_needed_by_who_routes_through_it(client: Server) -> None:
     assert not directory.needs_pin("elsewhere", "web", None)
 
 
+@pytest.mark.parametrize("ended", ["deleted", "disabled"])
+@pytest.mark.parametrize("by", ["itself", "a TrafficRouting"])
+def test_service_is_not_needed_by_who_begins_nothing_any_more(client: Server, ended: str, by: str) -> None:
+    """A pin that it asks for now comes late."""
+    rollouts, routings = rollout_cache(), traffic_routing_cache()
+    directory = CachedDirectory(rollouts, routings, client)
+    metadata = {"name": "routing", "namespace": "shop", "uid": "r", "resourceVersion": "1"}
+    put(routings, {"metadata": metadata, "spec": {"objectRef": [{"service": "web"}]}})
+    routed = {"trafficRoutings": [{"service": "web"}]} if by == "itself" else {"trafficRoutingRef": "routing"}
+    found = rollout("a", **routed)
+    if ended == "disabled":
+        found["spec"]["disabled"] = True
+    else:
+        found["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    put(rollouts, found)
+
+    assert not directory.needs_pin("shop", "web", None)
+    assert directory.needs_pin("shop", "web", "a")
+
+
 @pytest.mark.parametrize(
     "reference",
     [

@@ -47,6 +47,13 @@ def test_selector_is_pinned_in_the_write_that_brings_the_pin() -> None:
     assert reviews.patched(new, answer(service(None, WIDE), new, user=RECONCILER)) == service(PIN, PINNED)
 
 
+def test_first_pin_of_a_rollout_that_is_gone_leaves_the_selector_alone() -> None:
+    """It arrives late: what it would hold the Service to may not run any more."""
+    new = service(PIN, WIDE)
+
+    assert reviews.operations(answer(service(None, WIDE), new, user=RECONCILER, in_use=False)) == []
+
+
 def test_selector_is_widened_in_the_write_that_takes_the_pin() -> None:
     """And only of the hash that the pin had set."""
     new, foreign = service({}, PINNED), service({}, {"app": "web", "pod-template-hash": "other"})

@@ -45,9 +45,15 @@ def _ids(value: JsonObject) -> set[str]:
     return {each for each in found if each}
 
 
-def admit_service(new: JsonObject) -> JsonObject:
-    """Set the selector that the pin annotation asks for; take it away with the annotation."""
-    pin = (new["metadata"].get("annotations") or {}).get(names.PIN)
+def admit_service(old: JsonObject, new: JsonObject, rollout: JsonObject | None) -> JsonObject:
+    """Set the selector that the pin annotation asks for; take it away with the annotation.
+
+    A first pin needs a Rollout that begins releases.
+    """
+    held, pin = ((each["metadata"].get("annotations") or {}).get(names.PIN) for each in (old, new))
+    ended = rollout is None or "deletionTimestamp" in rollout["metadata"] or rollout["spec"].get("disabled")
+    if held is None and ended:
+        return new
     return _merged(new, {"spec": {"selector": {names.POD_TEMPLATE_HASH: pin}}})
 
 

@@ -195,7 +195,7 @@ class World:
             new = admission.admit_http_route(old, new, reconciler=True)
         hooked = kind == "Service" and (self._carries_pin(old) or self._carries_pin(new))
         if hooked and not self.webhook_away:
-            new = admission.admit_service(new)
+            new = admission.admit_service(old, new, self.rollout)
         self.store.put(new)
 
     def _admitted(self, old: JsonObject, new: JsonObject) -> JsonObject:
@@ -203,7 +203,7 @@ class World:
             case "Deployment" if names.WORKLOAD_TYPE in (old["metadata"].get("labels") or {}):
                 return admission.admit_deployment(old, new, self.rollout if self.governs else None)
             case "Service" if self._carries_pin(old) or self._carries_pin(new):
-                return admission.admit_service(new)
+                return admission.admit_service(old, new, self.rollout)
             case "HTTPRoute" if self.rollout is not None:
                 return admission.admit_http_route(old, new, reconciler=False)
             case "Split" if self.rollout is not None:
