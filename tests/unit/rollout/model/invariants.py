@@ -261,7 +261,7 @@ def _service_write(world: World, snapshot: Snapshot, old: JsonObject | None, new
     if name in world.foreign:
         assert old is not None
         assert new is not None
-        had, has = _selected(world, old), _selected(world, new)
+        had, has = _served(world, old), _selected(world, new)
         served = any(digest_of_tag(tag) in world.released for tag in had)
         lost = served and not has and not _reported_ready(world, new)
         expect("stable-keeps-endpoints", holds=not lost, text="a write of ours left the stable Service empty")
@@ -274,6 +274,15 @@ def _service_write(world: World, snapshot: Snapshot, old: JsonObject | None, new
         text = "the canary Service is deleted while a route leads to it"
         expect("route-before-service", holds=not reaches, text=text)
         _graced(world, snapshot, "the canary Service is deleted")
+
+
+def _served(world: World, service: JsonObject) -> set[str]:
+    """Give the versions behind a Service; of one that was just unpinned by hand those it was told of."""
+    pin = (service["metadata"].get("annotations") or {}).get(names.PIN)
+    if not (world.hand_on_service and pin and names.POD_TEMPLATE_HASH not in service["spec"]["selector"]):
+        return _selected(world, service)
+    told = world.ready_pods(service["metadata"]["name"])
+    return {each.tag for name, each in world.store.pods.items() if name in told}
 
 
 def _selected(world: World, service: JsonObject) -> set[str]:
