@@ -4,6 +4,7 @@ Rules about a write are judged against the snapshot the write was made from (a r
 know better) and, where an older view must do no harm either, against the world as it is.
 """
 
+from collections.abc import Iterator
 from datetime import timedelta
 from functools import lru_cache
 from typing import NoReturn
@@ -20,7 +21,7 @@ from rollout.wire import JsonObject
 from tests.unit.rollout.model.controllers import bare, selects, tag_of
 from tests.unit.rollout.model.objects import template
 from tests.unit.rollout.model.routing import APP, NOTHING, Share, asked_by, joined, sent_by
-from tests.unit.rollout.model.store import ORPHAN_FINALIZER, maker_of, owner_of
+from tests.unit.rollout.model.store import ORPHAN_FINALIZER, Pod, maker_of, owner_of
 from tests.unit.rollout.model.world import World
 
 
@@ -282,18 +283,19 @@ def _served(world: World, service: JsonObject) -> set[str]:
     if not (world.hand_on_service and pin and names.POD_TEMPLATE_HASH not in service["spec"]["selector"]):
         return _selected(world, service)
     told = world.ready_pods(service["metadata"]["name"])
-    return {each.tag for name, each in world.store.pods.items() if name in told}
+    return {each.tag for name, each in _staying(world) if name in told}
 
 
 def _selected(world: World, service: JsonObject) -> set[str]:
     selector = service["spec"]["selector"]
+    return {each.tag for _, each in _staying(world) if selects(selector, dict(each.labels))}
+
+
+def _staying(world: World) -> Iterator[tuple[str, Pod]]:
+    """Give the ready pods that nobody is about to take away."""
     sets = world.store.of_kind("ReplicaSet")
     staying = {each["metadata"]["uid"] for each in sets if owner_of(each) not in world.forsaken}
-    return {
-        each.tag
-        for each in world.store.pods.values()
-        if each.ready and each.owner in staying and selects(selector, dict(each.labels))
-    }
+    return ((name, each) for name, each in world.store.pods.items() if each.ready and each.owner in staying)
 
 
 def _reported_ready(world: World, service: JsonObject) -> bool:
