@@ -52,6 +52,8 @@ def look(world: World, view: Mapping[Key, JsonObject] | None = None) -> Pass | N
     world.looks += 1
     again = plan(snapshot) if world.looks % PLANNED_TWICE == 0 else made
     invariants.plan_is_sound(snapshot, made, again)
+    if made.status != snapshot.rollout.status:  # judged now: what comes too late, the API server refuses
+        invariants.status_write_is_allowed(world, snapshot, made)
     return Pass(snapshot, made, _execute(world, snapshot, made))
 
 
@@ -71,7 +73,6 @@ def _execute(world: World, snapshot: Snapshot, made: Plan) -> Iterator[bool]:
     if made.status != snapshot.rollout.status:
         if not all(_is_confirmed(world, each) for each in made.actions if isinstance(each, Confirm)):
             return
-        invariants.status_write_is_allowed(world, snapshot, made)
         target = snapshot.rollout.target
         try:
             world.store.write_status("Rollout", APP, write_status(made.status), target.resource_version)
