@@ -52,7 +52,8 @@ def look(world: World, view: Mapping[Key, JsonObject] | None = None) -> Pass | N
     world.looks += 1
     again = plan(snapshot) if world.looks % PLANNED_TWICE == 0 else made
     invariants.plan_is_sound(snapshot, made, again)
-    if made.status != snapshot.rollout.status:  # judged now: what comes too late, the API server refuses
+    # Judged now, and only from the present Rollout: what comes too late, the API server refuses.
+    if made.status != snapshot.rollout.status and rollout == world.rollout:
         invariants.status_write_is_allowed(world, snapshot, made)
     return Pass(snapshot, made, _execute(world, snapshot, made))
 
