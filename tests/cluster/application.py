@@ -154,8 +154,9 @@ class Application:
         return str(annotations["sluice.dev/release"])
 
     async def canary(self) -> JsonObject:
-        """Return the canary Deployment."""
-        return await self.get("deployments", f"{NAME}-{await self.release()}")
+        """Return the canary Deployment when there is one: the status tells of it before it is created."""
+        name = f"{NAME}-{await self.release()}"
+        return await self.wait("deployments", lambda found: bool(found["metadata"]["uid"]), name)
 
     async def canary_pods(self) -> int:
         """Return how many pods of the canary Deployment are available."""
