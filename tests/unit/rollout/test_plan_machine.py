@@ -488,5 +488,6 @@ class ReferenceMachine(ReleaseMachine):
 TestIngressMachine = IngressMachine.TestCase
 TestOwnRouteMachine = OwnRouteMachine.TestCase
 TestReferenceMachine = ReferenceMachine.TestCase
-for case in (TestIngressMachine, TestOwnRouteMachine, TestReferenceMachine):
-    case.settings = dear(30, long=7000)
+TestIngressMachine.settings = dear(30, long=7000)
+TestOwnRouteMachine.settings = dear(30, long=7000)
+TestReferenceMachine.settings = dear(30, long=7000)
