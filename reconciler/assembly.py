@@ -127,7 +127,7 @@ async def assemble(settings: ReconcilerSettings, process: Process) -> Assembly:
         # Not the Deployment: leaving goes on, and has to lead, for a moment after that is gone.
         owner=await owner_reference(client, installation.ref(SERVICE_ACCOUNTS)),
     )
-    executor = Executor(client, world, lambda: election.leading, process.log)
+    executor = Executor(client, world, lambda: election.leading, process.clock.now, process.log)
     controller = Controller(
         world, executor, Reporter(writer), clock=process.clock.now, registry=process.metrics.registry
     )

@@ -6,6 +6,7 @@ never made from a view older than its own writes.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any, assert_never
 
 from kube.cache import Cache
@@ -15,6 +16,7 @@ from kube.resources import ROLLOUTS
 from kube.wire import JsonObject, Key
 from reconciler.world import World
 from rollout.actions import Action, Confirm, Create, Delete, Patch
+from rollout.dating import dated, is_dated, redated
 from rollout.release.plan import Plan
 from rollout.status import write_status
 from runtime.logs import Log
@@ -22,6 +24,9 @@ from runtime.logs import Log
 # A watch event follows a write within milliseconds; a cache that lags longer than this is stalled, and the
 # next plan is guarded by resourceVersions anyway.
 _SEEN_SECONDS = 10.0
+
+# A write of a route that takes no longer is taken as made when it was sent.
+_PROMPT = timedelta(milliseconds=250)
 
 Leading = Callable[[], bool]
 
@@ -37,6 +42,7 @@ class Executor:
     client: Client
     world: World
     leading: Leading
+    clock: Callable[[], datetime]
     log: Log
 
     async def execute(self, rollout: JsonObject, plan: Plan) -> bool:
@@ -85,21 +91,36 @@ class Executor:
             case Confirm():
                 await self._confirm(namespace, action)
                 return True
-            case Create():
-                cache = self.world.cache_of(action.kind)
-                written = await self.client.create(cache.resource, action.manifest, namespace=namespace)
-                log.info("created", kind=action.kind, name=action.name, why=action.why)
-                return await self._seen(cache, written)
-            case Patch(target):
-                cache = self.world.cache_of(target.kind, target.api_version)
-                ref = cache.resource.ref(namespace, target.name)
-                written = await self.client.patch(ref, action.merge)
-                log.info("patched", kind=target.kind, name=target.name, why=action.why)
-                return await self._seen(cache, written)
+            case Create() | Patch():
+                return await self._write(namespace, action, log)
             case Delete():
                 return await self._delete(namespace, action, log)
             case _:
                 assert_never(action)
+
+    async def _write(self, namespace: str, action: Create | Patch, log: Log) -> bool:
+        sent = self.clock()
+        cache, written = await self._send(namespace, action, sent)
+        name = written["metadata"]["name"]
+        verb = "created" if isinstance(action, Create) else "patched"
+        log.info(verb, kind=cache.resource.kind, name=name, why=action.why)
+        if is_dated(action) and self.clock() - sent > _PROMPT:
+            # Nobody knows when in that time the route changed: its data plane may only now notice it.
+            change = redated(written, self.clock())
+            written = await self.client.patch(cache.resource.ref(namespace, name), change)
+        return await self._seen(cache, written)
+
+    async def _send(
+        self, namespace: str, action: Create | Patch, now: datetime
+    ) -> tuple[Cache[JsonObject], JsonObject]:
+        if isinstance(action, Create):
+            cache = self.world.cache_of(action.kind)
+            manifest = dated(action, now).manifest
+            return cache, await self.client.create(cache.resource, manifest, namespace=namespace)
+        target = action.target
+        cache = self.world.cache_of(target.kind, target.api_version)
+        ref = cache.resource.ref(namespace, target.name)
+        return cache, await self.client.patch(ref, dated(action, now).merge)
 
     async def _confirm(self, namespace: str, action: Confirm) -> None:
         for each in action.targets:

@@ -30,6 +30,8 @@ class Fault:
     headers: Mapping[str, str] = field(default_factory=dict)
     query: Mapping[str, str] = field(default_factory=dict)
     """Ask the API server with these parameters in place of the caller's."""
+    delay: float = 0.0
+    """Keep the request for so many seconds before the API server gets it."""
     before: bytes = b""
     """Send these bytes before the API server's answer."""
     stop_after: int | None = None
@@ -145,6 +147,7 @@ async def _pass(
     upstream: aiohttp.ClientSession, login: Login, request: web.Request, fault: Fault
 ) -> web.StreamResponse:
     headers = {name: value for name, value in request.headers.items() if name.lower() not in _HOP_BY_HOP}
+    await asyncio.sleep(fault.delay)
     async with upstream.request(
         request.method,
         login.server + request.path,

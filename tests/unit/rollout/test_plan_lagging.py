@@ -1,6 +1,7 @@
 """A reconciler one of whose caches has stalled: what others rely on stays, until it sees again."""
 
 from collections import Counter
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -201,3 +202,23 @@ def test_pin_that_arrives_when_its_rollout_holds_nothing_any_more_leaves_the_ser
 
 def _pins(action: Action) -> bool:
     return isinstance(action, Patch) and action.target.kind == "Service"
+
+
+@every_route
+def test_grace_is_counted_from_the_write_and_not_from_its_plan(setting: Setting) -> None:
+    """A process that stands still between plan and write has sent requests to the canary all that time."""
+    world, _ = at_its_first_step(setting)
+    world.apply_template("v1")
+    for _ in range(6):
+        world.run_controllers()
+        stalled = look(world)
+        assert stalled is not None
+        world.wait(2)
+        sum(stalled.writes)
+        if not world.canary_weight():
+            break
+    silent = world.now
+
+    settle(world)
+
+    assert world.now - silent == timedelta(seconds=world.grace_seconds)

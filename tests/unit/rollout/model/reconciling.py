@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from rollout.actions import Confirm, Create, Delete, Patch, Propagation, Target, Write
+from rollout.dating import dated
 from rollout.observation import observe
 from rollout.release.plan import Plan, plan
 from rollout.snapshot import Snapshot
@@ -119,7 +120,7 @@ def _addressed(action: Write) -> Key:
 
 
 def _act(world: World, action: Write) -> None:
-    match action:
+    match action if isinstance(action, Delete) else dated(action, world.now):
         case Create(manifest):
             world.store.create(manifest)
         case Patch(target, merge) if target.kind == "Pod":
