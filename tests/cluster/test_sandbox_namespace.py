@@ -20,8 +20,9 @@ def _environment() -> Mapping[str, str]:
 
 
 async def _start(*command: str) -> asyncio.subprocess.Process:
+    """Start a command as a terminal does: in the background of a script, it would be deaf to Ctrl-C."""
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "sandbox.namespace"),
+        *("env", "--default-signal=INT", sys.executable, "-m", "sandbox.namespace"),
         *command,
         env=_environment(),
         stdout=asyncio.subprocess.PIPE,
