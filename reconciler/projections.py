@@ -18,6 +18,7 @@ _REPLICA_SET: Tree = {
     "metadata": {
         **_IDENTITY,
         "generation": None,
+        "creationTimestamp": None,
         "annotations": {names.DESIRED_REPLICAS: None, names.MAX_REPLICAS: None},
     },
     "spec": {"replicas": None, "template": None},

@@ -23,6 +23,7 @@ from rollout.observation import read_gate
 from rollout.release.facts import GATE_ANNOTATIONS
 from rollout.release.routes.returning import given_back
 from rollout.route_kinds import RouteKind
+from rollout.strategy import kept, merge
 from runtime.logs import Log
 
 # A Rollout that is replaced (deleted and created) is missing for a moment; so is one that a restore brings
@@ -162,13 +163,14 @@ def holder_of(value: JsonObject) -> Key | None:
 def freed(deployment: JsonObject) -> JsonObject | None:
     """Build the patch that takes our label and gate from a Deployment; None when there is neither."""
     metadata = deployment["metadata"]
-    gated = read_gate(metadata.get("annotations") or {}) is not None
-    if not gated and names.WORKLOAD_TYPE not in (metadata.get("labels") or {}):
+    annotations = metadata.get("annotations") or {}
+    gated, held = read_gate(annotations) is not None, kept(annotations.get(names.STRATEGY))
+    if not (gated or held or names.WORKLOAD_TYPE in (metadata.get("labels") or {})):
         return None
-    marks: JsonObject = {**_guard(metadata), "labels": {names.WORKLOAD_TYPE: None}}
-    if not gated:
-        return {"metadata": marks}
-    return {"metadata": {**marks, "annotations": dict.fromkeys(GATE_ANNOTATIONS)}, "spec": {"paused": None}}
+    ours = (*(GATE_ANNOTATIONS if gated else ()), *((names.STRATEGY,) if held else ()))
+    marks = {**_guard(metadata), "labels": {names.WORKLOAD_TYPE: None}, "annotations": dict.fromkeys(ours)}
+    paused: JsonObject = {"paused": None} if gated else {}
+    return {"metadata": marks, "spec": {**paused, **({"strategy": merge(held.declared)} if held else {})}}
 
 
 def widened(service: JsonObject) -> JsonObject | None:

@@ -205,7 +205,8 @@ class World:
         sets = self._replica_sets(rollout, deployments.values())
         deployments |= self._rivals(namespace, deployments.values())
         canaries = self.deployments.by_index(_OWNER, f"{namespace}/{uid}")
-        own = {f"{namespace}/{each['metadata']['uid']}" for each in canaries}
+        divided = (each for each in deployments.values() if _is_divided(each))
+        own = {f"{namespace}/{each['metadata']['uid']}" for each in (*canaries, *divided)}
         pods = (self._pods(each, whole=bool(own.intersection(references.owners(each)))) for each in sets)
         slices = (self.endpoint_slices.by_index(_SERVICE, f"{namespace}/{name}") for name in services)
         found: list[JsonObject] = [*deployments.values(), *sets, *services.values(), *ingresses.values()]
@@ -273,11 +274,13 @@ class World:
                     pass
 
     def _releasing(self, namespace: str, pod: JsonObject) -> Iterator[Key]:
-        """Give the Rollout whose canary Deployment runs a pod."""
+        """Give the Rollout whose canary Deployment, or divided one, runs a pod."""
         for _, name in references.owner_names(pod["metadata"]):
             revision = self.replica_sets.get(namespace, name)
             for _, owner in references.owner_names(revision["metadata"]) if revision else ():
                 deployment = self.deployments.get(namespace, owner)
+                if deployment and _is_divided(deployment):
+                    yield from self._rollouts_of_deployment(namespace, owner)
                 for kind, rollout in references.owner_names(deployment["metadata"]) if deployment else ():
                     if kind == "Rollout":
                         yield Key(namespace, rollout)
@@ -367,3 +370,8 @@ class World:
         for kind, owner in references.owner_names(deployment["metadata"]) if deployment else ():
             if kind == "Rollout":
                 yield Key(namespace, owner)
+
+
+def _is_divided(deployment: JsonObject) -> bool:
+    """Tell whether a release goes on inside a Deployment: some of its own pods are the new version's."""
+    return names.STRATEGY in (deployment["metadata"].get("annotations") or {})

@@ -7,7 +7,7 @@ Level-based: the closed gate of the *old* object is held whatever the new one sa
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import assert_never
 
@@ -16,6 +16,8 @@ import msgspec
 from rollout import approval, names
 from rollout.parsing import parse
 from rollout.revision import release_id, same_template, template_digest
+from rollout.strategy import Kept, kept
+from rollout.strategy import recreates as allows_no_two
 from rollout.support import unsupported
 from rollout.wire import JsonObject
 
@@ -192,6 +194,36 @@ def labels(decision: Decision, old: Deployment) -> dict[str, str | None]:
             assert_never(decision)
 
 
+def strategy(decision: Decision, old: Deployment, new: Deployment) -> Kept | None:
+    """Say what the new object must say of a strategy that is held for a release; None where none is.
+
+    What somebody writes meanwhile is the one that is given back at the end.
+    """
+    before = kept((old.metadata.annotations or {}).get(names.STRATEGY))
+    if before is None:
+        return None
+    wrote = _decoded(new.spec.strategy) if new.spec.strategy != old.spec.strategy else before.in_force
+    changes = wrote != before.in_force
+    match decision:
+        case Hold() | Close():
+            return replace(before, declared=wrote) if changes and not allows_no_two(wrote) else before
+        case Stranded() if not new.spec.paused:
+            return Kept(before.declared)
+        case Stranded():
+            return before
+        case Release() | Pass():
+            return None if changes else before
+        case _:
+            assert_never(decision)
+
+
+def follow(old: Deployment, new: Deployment) -> Kept | None:
+    """Say which strategy the reconciler asks for by its annotation; None where it asks for nothing new."""
+    before, after = (each.metadata.annotations or {} for each in (old, new))
+    moved = before.get(names.STRATEGY) != after.get(names.STRATEGY)
+    return kept(after.get(names.STRATEGY)) if moved else None
+
+
 def restores_strategy(decision: Decision, old: Deployment, new: Deployment) -> bool:
     """Tell whether a switch to Recreate has to wait: behind a closed gate it would end every pod at once."""
     return isinstance(decision, Hold) and recreates(new.spec) and not recreates(old.spec)
@@ -269,6 +301,11 @@ def _standing(rollout: JsonObject) -> tuple[Standing, str]:
     spec = parse(rollout)
     why = str(spec[0]) if isinstance(spec, tuple) else unsupported(spec)
     return (Standing.INERT, why) if why else (Standing.ACTIVE, "")
+
+
+def declares(deployment: Deployment) -> JsonObject:
+    """Return the strategy that a Deployment says."""
+    return _decoded(deployment.spec.strategy)
 
 
 def recreates(spec: Spec) -> bool:

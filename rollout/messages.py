@@ -429,6 +429,14 @@ def waits_for_scaling(name: str) -> str:
     return f"waits until Deployment {name} has as many pods as its replicas and maxSurge allow"
 
 
+def waits_to_move(deployment: str, replica_set: str) -> str:
+    """Say that a pod more must be available before another may be replaced."""
+    return (
+        f"waits until Deployment {deployment} has enough available pods "
+        f"to move the next ones to ReplicaSet {replica_set}"
+    )
+
+
 def waits_for_grace(seconds: int) -> str:
     """Say: the data plane gets time to notice a change of routing."""
     return f"waits until the data plane had {seconds} s (gracePeriodSeconds) to notice the change of routing"

@@ -5,10 +5,9 @@ optional ones are given the defaults that Kubernetes documents.
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
-from math import ceil, floor
 from typing import Any
 
 from rollout import names, shared_routing
@@ -31,9 +30,9 @@ from rollout.snapshot import (
     TrafficRouting,
 )
 from rollout.status import parse_time, read_status
+from rollout.strategy import kept, limits, recreates
 from rollout.wire import JsonObject
 
-_DEFAULT_LIMIT = "25%"  # of maxSurge and maxUnavailable alike
 _STARTING = ("ContainerCreating", "PodInitializing")  # kubelet's reasons for a wait that is no trouble
 _DIGEST = "digest"  # beside metadata and spec of a ReplicaSet that was digested
 _LONGEST_TROUBLE = 200  # of a message: it stands in a status, a condition and an event's note
@@ -137,7 +136,10 @@ def read_deployment(value: JsonObject) -> Deployment:
     labels, annotations = metadata.get("labels") or {}, _annotations(metadata)
     replicas = spec.get("replicas", 1)
     strategy = spec.get("strategy") or {}
-    surge, unavailable = _limits(strategy, replicas)
+    held_back = kept(annotations.get(names.STRATEGY))
+    surge, unavailable = limits(strategy, replicas)
+    if held_back:
+        _, unavailable = limits(held_back.declared, replicas)
     return Deployment(
         target=_target("Deployment", metadata),
         owner_uid=_maker(metadata, "-" + annotations.get(names.RELEASE, "")),
@@ -149,7 +151,9 @@ def read_deployment(value: JsonObject) -> Deployment:
         approval=_approval(annotations),
         rollout_id=annotations.get(names.ROLLOUT_ID) or labels.get(names.ROLLOUT_ID) or "",
         paused=bool(spec.get("paused")),
-        recreates=strategy.get("type") == "Recreate",
+        recreates=recreates(strategy),
+        strategy=strategy,
+        kept=held_back,
         replicas=replicas,
         max_surge=surge,
         max_unavailable=unavailable,
@@ -196,6 +200,7 @@ def read_replica_set(value: JsonObject) -> ReplicaSet:
         target=_target("ReplicaSet", metadata),
         owner_uid=_owner(metadata, "uid"),
         owner_name=_owner(metadata, "name"),
+        created=metadata.get("creationTimestamp") or "",
         hash=(metadata.get("labels") or {}).get(names.POD_TEMPLATE_HASH, ""),
         digest=value.get(_DIGEST) or template_digest(spec.get("template") or {}),
         replicas=spec.get("replicas", 1),
@@ -365,22 +370,6 @@ def _maker(metadata: JsonObject, ending: str) -> str:
     labels = metadata.get("labels") or {}
     made_by = labels.get(names.MADE_BY, "") if metadata["name"].endswith(ending) and len(ending) > 1 else ""
     return _owner(metadata, "uid") or made_by
-
-
-def _limits(strategy: JsonObject, replicas: int) -> tuple[int, int]:
-    """Resolve ``maxSurge`` and ``maxUnavailable`` as the Deployment controller does.
-
-    A percentage is rounded up for the surge, down for what may be missing; where both come to nothing,
-    one pod may be missing.
-    """
-    limits = strategy.get("rollingUpdate") or {}
-    surge = _share(limits.get("maxSurge", _DEFAULT_LIMIT), replicas, ceil)
-    unavailable = _share(limits.get("maxUnavailable", _DEFAULT_LIMIT), replicas, floor)
-    return surge, min(replicas, 1 if surge == unavailable == 0 else unavailable)
-
-
-def _share(value: int | str, replicas: int, rounded: Callable[[float], int]) -> int:
-    return value if isinstance(value, int) else rounded(replicas * int(value.removesuffix("%")) / 100)
 
 
 def _stuck(conditions: Iterable[JsonObject]) -> str | None:

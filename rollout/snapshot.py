@@ -14,6 +14,7 @@ from rollout.route_kinds import RouteKind, RouteRef, Unseen
 from rollout.shared_routing import Engaged
 from rollout.spec import RolloutSpec, SharedRouting, TrafficRoutingRef
 from rollout.status import Status
+from rollout.strategy import Kept
 from rollout.wire import JsonObject
 
 _ORPHAN_FINALIZER = "orphan"  # the garbage collector's, until it has let go of what the object owned
@@ -67,9 +68,14 @@ class Deployment:
     rollout_id: str
     paused: bool
     recreates: bool
+    strategy: JsonObject
+    kept: Kept | None
+    """Its owner's strategy, where a narrower one is in force."""
     replicas: int
     max_surge: int
+    """By the strategy in force: what its controller goes by."""
     max_unavailable: int
+    """By its owner's own strategy."""
     digest: str
     status_replicas: int
     updated: int
@@ -92,6 +98,8 @@ class ReplicaSet:
     target: Target
     owner_uid: str
     owner_name: str
+    created: str
+    """RFC 3339: of two sets of one size, the controller takes from the older and gives to the newer."""
     hash: str
     digest: str
     replicas: int

@@ -30,7 +30,9 @@ class Feature(Enum):
     CLASS_LIMIT = "what a classType of ingress cannot say"
 
 
-EXISTING = frozenset({Feature.CANARY, Feature.GATEWAY, Feature.CUSTOM_NETWORK, Feature.TRAFFIC_ROUTING})
+EXISTING = frozenset(
+    {Feature.CANARY, Feature.PARTITION, Feature.GATEWAY, Feature.CUSTOM_NETWORK, Feature.TRAFFIC_ROUTING}
+)
 """The features that exist."""
 _STYLES = {
     Style.CANARY: Feature.CANARY,

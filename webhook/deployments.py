@@ -10,13 +10,14 @@ from datetime import datetime
 
 from rollout import approval, gate, names, warnings
 from rollout.gate import Close, Deployment, Governor, Hold, Release, Stranded
+from rollout.strategy import Kept, kept
 from webhook import patch
 from webhook.patch import Operation
 from webhook.policy import Policy
 from webhook.review import ALLOWED, Denial, Request, Verdict
 
 GROUP, PLURAL = "apps", "deployments"
-_OURS_ON_GATE = (names.IN_PROGRESSING, names.RELEASE)
+_OURS_ON_GATE = (names.IN_PROGRESSING, names.RELEASE, names.STRATEGY)
 _OURS = (*_OURS_ON_GATE, names.APPROVE, names.APPROVED_BY)
 
 
@@ -33,8 +34,10 @@ def admit(
 ) -> Verdict:
     """Judge one request, given every Rollout that refers to the Deployment."""
     old, new = request.old_object, request.object
-    if new is None or policy.is_reconciler(request.user_info):
+    if new is None:
         return ALLOWED
+    if policy.is_reconciler(request.user_info):
+        return _followed(old, new) if old is not None and not request.sub_resource else ALLOWED
     match request.operation, request.sub_resource:
         case "CREATE", "":
             return _created(new)
@@ -44,6 +47,22 @@ def admit(
             return _status_written(request, old, new)
         case _:
             return ALLOWED
+
+
+def _followed(old: Deployment, new: Deployment) -> Verdict:
+    """Give the Deployment the strategy that the reconciler asks for, so that the field stays its owner's."""
+    asked = gate.follow(old, new)
+    return Verdict(patch=_strategy(asked, new), outcome="patched") if asked else ALLOWED
+
+
+def _strategy(wanted: Kept, new: Deployment) -> list[Operation]:
+    """Put a strategy in force; with the owner's own, the annotation has nothing more to say."""
+    operations = []
+    if wanted.held is None:
+        operations = patch.entries("/metadata/annotations", new.metadata.annotations, {names.STRATEGY: None})
+    if gate.declares(new) != wanted.in_force:
+        operations.append(patch.add("/spec/strategy", wanted.in_force))
+    return operations
 
 
 def _created(new: Deployment) -> Verdict:
@@ -60,6 +79,8 @@ def _created(new: Deployment) -> Verdict:
     pauses = bool(annotations.get(names.IN_PROGRESSING) and new.spec.paused)
     if pauses:
         operations.append(patch.remove("/spec/paused"))
+    if copied := kept(annotations.get(names.STRATEGY)):
+        operations.append(patch.add("/spec/strategy", copied.declared))
     return Verdict(patch=operations, warnings=[warnings.planted(planted, pauses=pauses)], outcome="cleaned")
 
 
@@ -97,12 +118,16 @@ def _updated(
 def _operations(
     decision: gate.Decision, old: Deployment, new: Deployment, stamp: str | None
 ) -> list[Operation]:
-    wanted = {**gate.annotations(decision, old, new), names.APPROVED_BY: stamp}
+    held = gate.strategy(decision, old, new)
+    said = {names.STRATEGY: held.annotation() if held else None}
+    wanted = {**gate.annotations(decision, old, new), **said, names.APPROVED_BY: stamp}
     operations = patch.entries("/metadata/annotations", new.metadata.annotations, wanted)
     operations += patch.entries("/metadata/labels", new.metadata.labels, gate.labels(decision, old))
     if isinstance(decision, Close | Hold) and not new.spec.paused:
         operations.append(patch.add("/spec/paused", value=True))
-    if gate.restores_strategy(decision, old, new):
+    if held:
+        operations += _strategy(held, new)
+    elif gate.restores_strategy(decision, old, new):
         operations.append(patch.add("/spec/strategy", old.spec.strategy))
     return operations
 

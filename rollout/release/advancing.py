@@ -10,7 +10,19 @@ from dataclasses import dataclass, replace
 from rollout import messages
 from rollout.actions import Event
 from rollout.approval import Stamp
-from rollout.release import batches, closing, cursor, engagement, handover, holding, pods, routes, services
+from rollout.release import (
+    batches,
+    closing,
+    cursor,
+    engagement,
+    handover,
+    holding,
+    parts,
+    pods,
+    routes,
+    services,
+    strategy,
+)
 from rollout.release.facts import Facts
 from rollout.release.outcome import DONE, Doing, Outcome, Task, first_unfinished, resting_on, together
 from rollout.release.plan_value import Plan
@@ -117,8 +129,7 @@ class _Standing:
         Scaled to zero, every step asks for none: nothing can be told then.
         """
         facts, routing = self.facts, routes.wanted(step)
-        present = facts.canary.replicas if facts.canary else 0
-        return 0 < pods.wanted(facts, step) <= present and all(
+        return 0 < pods.wanted(facts, step) <= facts.crew and all(
             routes.send(facts, ref, routing) for ref in facts.spec.routings
         )
 
@@ -213,7 +224,7 @@ def _frozen(facts: Facts) -> Plan:
         lambda: handover.forget_empty(facts),
     )
     unchanged = recorded.plan_digest == steps_digest(steps) and 1 <= recorded.step <= len(steps)
-    if facts.canary and unchanged:
+    if (facts.canary or facts.inside) and unchanged:
         beginning, upgrading, _ = _stages(facts, steps[recorded.step - 1])
         tasks = (*beginning.tasks, *upgrading.tasks)
     outcome = first_unfinished(tasks)
@@ -243,10 +254,24 @@ def _work(facts: Facts, step: Step) -> tuple[StepState, Outcome]:
 
 
 def _stages(facts: Facts, step: Step) -> tuple[_Stage, ...]:
-    need, routing = pods.needed(facts, step), routes.wanted(step)
+    total, routing = pods.wanted(facts, step), routes.wanted(step)
+    need = pods.needed(facts, total)
     limit = routing if need else ALL_STABLE  # a workload scaled to zero has nothing to send requests to
     each = _for_each(facts.spec.routings)
     each_service = _for_each({ref.service: ref for ref in facts.spec.routings}.values())
+    divided: tuple[Task, ...] = (
+        each(lambda ref: routes.restrict(facts, ref, limit)),
+        lambda: _shrunk(facts, total),
+        each_service(lambda ref: services.pin(facts, ref)),
+    )
+    routed: tuple[Task, ...] = (
+        lambda: closing.silence_moving(facts),
+        each_service(lambda ref: services.provide_canary(facts, ref, need)),
+        each(lambda ref: routes.route(facts, ref, limit)),
+    )
+    # With no stable pod left beside them, new ones are found by the users' own routes and Services.
+    whole = facts.parts and parts.takes_all(facts, total)
+    grow = parts.grow if facts.parts else pods.grow
     return (
         _Stage(
             StepState.BEFORE_STEP_UPGRADE,
@@ -260,25 +285,25 @@ def _stages(facts: Facts, step: Step) -> tuple[_Stage, ...]:
                 lambda: pods.suitable(facts),
                 each_service(lambda ref: services.suitable(facts, ref)),
                 each(lambda ref: routes.suitable(facts, ref)),
-                lambda: holding.settle(facts),
-                each(lambda ref: routes.restrict(facts, ref, limit)),
-                lambda: _shrunk(facts, step),
-                each_service(lambda ref: services.pin(facts, ref)),
+                lambda: _settled(facts),
+                *((lambda: strategy.narrow(facts, parts.room(facts, total)),) if facts.parts else ()),
+                *((lambda: closing.unite(facts),) if whole else divided),
             ),
         ),
         _Stage(
             StepState.STEP_UPGRADE,
-            (lambda: pods.grow(facts, step), lambda: pods.available(facts, step)),
+            (lambda: grow(facts, total), lambda: pods.available(facts, need)),
         ),
-        _Stage(
-            StepState.STEP_TRAFFIC_ROUTING,
-            (
-                lambda: closing.silence_moving(facts),
-                each_service(lambda ref: services.provide_canary(facts, ref, need)),
-                each(lambda ref: routes.route(facts, ref, limit)),
-            ),
-        ),
+        _Stage(StepState.STEP_TRAFFIC_ROUTING, () if whole else routed),
     )
+
+
+def _settled(facts: Facts) -> Outcome:
+    """Leave only one revision beside that of the release; no request is on its way to those that go."""
+    if not facts.parts or not facts.unsettled:
+        return holding.settle(facts)
+    quiet = closing.silence(facts) or routes.unseen(facts.snapshot)
+    return quiet or resting_on(routes.observed(facts), parts.settle(facts))
 
 
 _Work = Callable[[TrafficRoutingRef], Outcome]
@@ -289,9 +314,10 @@ def _for_each(refs: Iterable[TrafficRoutingRef]) -> Callable[[_Work], Task]:
     return lambda work: lambda: together(work(ref) for ref in refs)
 
 
-def _shrunk(facts: Facts, step: Step) -> Outcome:
+def _shrunk(facts: Facts, total: int) -> Outcome:
     """Let pods go that are too many, when the data plane had its time to notice that less is sent to them."""
-    shrinking = resting_on(routes.observed(facts), pods.shrink(facts, step))
+    shrink = parts.shrink if facts.parts else pods.shrink
+    shrinking = resting_on(routes.observed(facts), shrink(facts, total))
     if shrinking is DONE:
         return DONE
     return together(routes.grace(facts, ref) for ref in facts.spec.routings) or shrinking
@@ -325,8 +351,8 @@ def _observed(facts: Facts, release: Release) -> Release:
     return replace(
         release,
         canary_hash=facts.canary_set.hash if facts.canary_set else release.canary_hash,
-        canary_replicas=facts.canary.replicas if facts.canary else 0,
-        canary_ready=facts.canary.available if facts.canary else 0,
+        canary_replicas=facts.crew,
+        canary_ready=facts.crew_available,
         plan_digest=steps_digest(facts.spec.steps),
         workload_generation=facts.workload.generation,
     ).known_as(facts.workload.rollout_id)

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from rollout import messages
 from rollout.actions import Confirm, Event, Target
-from rollout.release import engagement, handover, holding, pods, routes, services
+from rollout.release import engagement, handover, holding, pods, routes, services, strategy
 from rollout.release.facts import Facts, owned_deployments, pinned_services
 from rollout.release.outcome import DONE, Doing, Outcome, Task, first_unfinished, resting_on, together
 from rollout.release.plan_value import Plan
@@ -104,6 +104,7 @@ def leftovers(facts: Facts) -> bool:
         or bool(owned_deployments(snapshot))
         or bool(pinned_services(snapshot, facts.spec.routings))
         or engagement.left(snapshot)
+        or (facts.workload.kept is not None and not facts.gated)
     )
 
 
@@ -127,28 +128,40 @@ def clear_old(facts: Facts) -> Outcome:
 
 
 def _letting_out(facts: Facts, *, wait: bool) -> tuple[_Named, ...]:
-    snapshot = facts.snapshot
     tasks: tuple[_Named, ...] = (
         # Widened before, the stable Service would find the pods of a version that was replaced meanwhile.
         ("FinalisingStepRouteTrafficToStable", lambda: clear_old(facts)),
-        ("RestoreStableService", lambda: _widen(facts)),
-        ("FinalisingStepRouteTrafficToStable", lambda: _silence(facts)),
-        ("FinalisingStepRouteTrafficToStable", lambda: routes.remove(snapshot)),
-        ("RemoveCanaryService", lambda: _remove_canary_services(facts)),
-        ("RemoveCanaryService", lambda: engagement.disengage(snapshot)),
+        *_uniting(facts),
+        ("RemoveCanaryService", lambda: engagement.disengage(facts.snapshot)),
         ("ResumeWorkload", lambda: handover.hand_over(facts)),
         ("ResumeWorkload", lambda: _unrouted(facts, holding.open_gate(facts))),
+        ("ResumeWorkload", lambda: strategy.give_back(facts)),
     )
     waiting: tuple[_Named, ...] = (("ResumeWorkload", lambda: holding.rolled_out(facts)),) if wait else ()
     return (*tasks, *waiting, ("ReleaseWorkloadControl", lambda: _remove_canaries(facts, drained=False)))
 
 
+def unite(facts: Facts) -> Outcome:
+    """Let the users' own routes and Services lead to all pods, and to both revisions alike."""
+    return _first(_uniting(facts))[1]
+
+
+def _uniting(facts: Facts) -> tuple[_Named, ...]:
+    return (
+        ("RestoreStableService", lambda: _widen(facts)),
+        ("FinalisingStepRouteTrafficToStable", lambda: silence(facts)),
+        ("FinalisingStepRouteTrafficToStable", lambda: routes.remove(facts.snapshot)),
+        ("RemoveCanaryService", lambda: _remove_canary_services(facts)),
+    )
+
+
 def _taking_back(facts: Facts, *, wait: bool) -> tuple[_Named, ...]:
     snapshot = facts.snapshot
     tasks: tuple[_Named, ...] = (
-        ("FinalisingStepRouteTrafficToStable", lambda: _silence(facts)),
+        ("FinalisingStepRouteTrafficToStable", lambda: silence(facts)),
         ("FinalisingStepRouteTrafficToStable", lambda: routes.remove(snapshot)),
         ("ResumeWorkload", lambda: holding.open_gate(facts)),
+        ("ResumeWorkload", lambda: strategy.give_back(facts)),
         ("RemoveCanaryService", lambda: _remove_canary_services(facts)),
         ("ReleaseWorkloadControl", lambda: _remove_canaries(facts, drained=True)),
         ("RestoreStableService", lambda: _widen(facts)),
@@ -181,7 +194,8 @@ def silence_moving(facts: Facts) -> Outcome:
     return together(routes.silence(facts, ref) for ref in moving)
 
 
-def _silence(facts: Facts) -> Outcome:
+def silence(facts: Facts) -> Outcome:
+    """Send everything to the stable Service."""
     return together(routes.silence(facts, each) for each in facts.spec.routings)
 
 

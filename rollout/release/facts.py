@@ -14,8 +14,8 @@ from rollout.approval import Stamp
 from rollout.revision import release_id
 from rollout.selection import selects
 from rollout.snapshot import Deployment, Pod, ReplicaSet, RolloutObject, Service, Snapshot
-from rollout.spec import RolloutSpec, TrafficRoutingRef
-from rollout.status import Reason
+from rollout.spec import RolloutSpec, Style, TrafficRoutingRef
+from rollout.status import Phase, Reason
 from rollout.wire import JsonObject
 
 # A pod's generated name keeps 58 characters of its ReplicaSet's name and a dash (63 less 5 random ones).
@@ -68,10 +68,18 @@ class Facts:
         if self.is_recorded:
             return False
         recorded = self.rollout.status.release.stable_hash
+        if self._stands_between:
+            return any(each.hash == recorded for each in self.same_template)
         return any(
             each.digest == self.workload.digest and (each.ready > 0 or each.hash == recorded)
             for each in self.serving
         )
+
+    @property
+    def _stands_between(self) -> bool:
+        """Tell whether the Deployment has pods of two versions, one of which nobody has let out."""
+        status = self.rollout.status
+        return self.parts and status.phase is Phase.PROGRESSING and status.reason is not Reason.FINALISING
 
     @property
     def counted(self) -> bool:
@@ -105,6 +113,15 @@ class Facts:
         )
 
     @property
+    def spare(self) -> int:
+        """Count the available pods beyond those that the Deployment's owner wants at any time.
+
+        Those of a set that shrinks and has not been counted yet are taken as gone.
+        """
+        serving = sum(min(each.available, each.replicas) for each in self.serving)
+        return serving - (self.workload.replicas - self.workload.max_unavailable)
+
+    @property
     def in_view(self) -> bool:
         """Tell whether the stable revision is known for sure: a view that lags must not name another one."""
         if not self.is_recorded:
@@ -134,6 +151,9 @@ class Facts:
                 if each.hash == recorded:
                     return each
         others = [each for each in self.serving if each.digest != self.workload.digest]
+        before = [each for each in others if each.hash == recorded and each.ready]
+        if self._stands_between and before:
+            return before[0]
         return max(others or self.serving, key=_weightiest, default=None)
 
     @property
@@ -183,8 +203,9 @@ class Facts:
 
     @property
     def unsettled(self) -> tuple[ReplicaSet, ...]:
-        """The other revisions that the workload still runs beside the stable one."""
-        return tuple(each for each in self.serving if each is not self.stable)
+        """The other revisions that the workload still runs beside the stable one and that of the release."""
+        others = (each for each in self.serving if each is not self.stable)
+        return tuple(each for each in others if each is not self.inside)
 
     @cached_property
     def canary(self) -> Deployment | None:
@@ -198,6 +219,45 @@ class Facts:
         begun = self.rollout.status.release.canary_hash if self.is_recorded else ""
         return any(each.hash == begun and each.digest != canary.digest for each in self._owned_sets(canary))
 
+    @property
+    def parts(self) -> bool:
+        """Tell whether new pods replace old ones inside the Deployment, instead of running beside it.
+
+        Pods whose template is patched can only run beside it.
+        """
+        kept, patch = self.workload.kept, self.spec.pod_template_patch
+        asked = self.spec.style is Style.PARTITION and not (patch.labels or patch.annotations)
+        return asked or (kept is not None and kept.held is not None)
+
+    @cached_property
+    def inside(self) -> ReplicaSet | None:
+        """The new version's pods that the Deployment has already, in a release that goes on inside it."""
+        if not (self.parts and self.is_recorded) or self.newest is None or self.newest is self.stable:
+            return None
+        return self.newest if self.newest.replicas or self.newest.present else None
+
+    @property
+    def crew_name(self) -> str:
+        """Name the Deployment that runs the new version's pods."""
+        return self.workload.target.name if self.inside else self.canary_name
+
+    @property
+    def crew(self) -> int:
+        """Count the pods that the new version is asked to have."""
+        return self.inside.replicas if self.inside else self.canary.replicas if self.canary else 0
+
+    @property
+    def crew_available(self) -> int:
+        """Count those of them that are available."""
+        return self.inside.available if self.inside else self.canary.available if self.canary else 0
+
+    @property
+    def crew_counted(self) -> bool:
+        """Tell whether they were counted since their number was last changed."""
+        if self.inside:
+            return self.inside.observed
+        return self.canary is not None and self.canary.observed_generation >= self.canary.generation
+
     @cached_property
     def canary_name(self) -> str:
         """The name that the canary Deployment of the present release has or gets."""
@@ -205,9 +265,9 @@ class Facts:
 
     @cached_property
     def canary_set(self) -> ReplicaSet | None:
-        """The revision that the canary Deployment runs."""
-        if self.canary is None:
-            return None
+        """The revision of the new version's pods: the canary Deployment's, or the workload's own."""
+        if self.inside or self.canary is None:
+            return self.inside
         sets = [each for each in self.canary_sets if each.digest == self.canary.digest]
         return max(sets, key=lambda each: (each.replicas, each.hash), default=None)
 

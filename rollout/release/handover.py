@@ -24,6 +24,12 @@ def hand_over(facts: Facts) -> Outcome:
     return _given(facts, facts.canary) if facts.canary else DONE
 
 
+def possible(facts: Facts) -> bool:
+    """Tell whether the Deployment would take the canary's pods over as its newest revision's."""
+    canary, approved = facts.canary, facts.canary_set
+    return canary is not None and (approved is None or not _impossible(facts, canary, approved))
+
+
 def _given(facts: Facts, canary: Deployment) -> Outcome:
     approved = facts.canary_set
     if canary.deleting:

@@ -8,6 +8,7 @@ from rollout.actions import Patch
 from rollout.release.facts import GATE_ANNOTATIONS, Facts, guarded
 from rollout.release.outcome import DONE, Doing, Outcome
 from rollout.snapshot import ReplicaSet
+from rollout.strategy import Kept
 
 
 def hold(facts: Facts) -> Outcome:
@@ -53,8 +54,11 @@ def _at_rest(facts: Facts) -> Outcome:
 
 
 def _opened(facts: Facts) -> Outcome:
-    target = facts.workload.target
-    change = {"metadata": {"annotations": dict.fromkeys(GATE_ANNOTATIONS)}, "spec": {"paused": None}}
+    target, kept = facts.workload.target, facts.workload.kept
+    annotations: dict[str, str | None] = dict.fromkeys(GATE_ANNOTATIONS)
+    if kept:  # the webhook gives the strategy back in the same write
+        annotations[names.STRATEGY] = Kept(kept.declared).annotation()
+    change = {"metadata": {"annotations": annotations}, "spec": {"paused": None}}
     patch = Patch(target, guarded(target, change), why="let the Deployment roll out natively")
     return Doing(f"opens the gate of Deployment {target.name}", (patch,))
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from rollout import messages, names
 from rollout.actions import Action, Patch
-from rollout.release import advancing, closing, engagement, holding, resting
+from rollout.release import advancing, closing, engagement, holding, resting, strategy
 from rollout.release.facts import Facts, guarded
 from rollout.release.outcome import DONE, Outcome
 from rollout.release.plan_value import Plan
@@ -117,7 +117,7 @@ def _idle(snapshot: Snapshot, why: str) -> Plan:
         return _unguided(facts, status)
     if workload.gate is None or workload.gate.rollout != rollout.target.name:
         return Plan(status)
-    outcome = holding.open_gate(facts)
+    outcome = holding.open_gate(facts) or strategy.give_back(facts)
     return Plan(status, outcome.actions if outcome else ())
 
 
@@ -167,7 +167,7 @@ def _held(facts: Facts) -> Plan:
     # It is out: handed over by somebody who did not go on to the end (an uninstall that was given up), or
     # rolled out whole while somebody had resumed the Deployment: what it replaced cannot be brought back.
     handed_over = facts.newest is not None and facts.newest.maker == facts.canary_name
-    if facts.counted and facts.out and (handed_over or facts.whole):
+    if not facts.parts and facts.counted and facts.out and (handed_over or facts.whole):
         return closing.accept(facts)
     # Pods on their way to the Deployment arrive first: with another release recorded, nobody waits for them.
     if facts.unadopted and not facts.is_recorded:

@@ -15,13 +15,18 @@ _STARTING = timedelta(seconds=3)
 
 
 def wanted(facts: Facts, step: Step) -> int:
-    """Count the canary pods of a step: a percentage is rounded up, and never more than the workload has."""
-    return step.replicas.of(facts.workload.replicas)
+    """Count the canary pods of a step: a percentage is rounded up, and never more than the workload has.
+
+    Where they replace the stable ones, less than 100 % leaves one of these, if there are two pods at all.
+    """
+    replicas = facts.workload.replicas
+    total = step.replicas.of(replicas)
+    part = facts.parts and step.replicas.percent and step.replicas.value < 100  # noqa: PLR2004 - percent
+    return min(total, max(1, replicas - 1)) if part and replicas else total
 
 
-def needed(facts: Facts, step: Step) -> int:
-    """Count how many of them must be available: all, less the failureThreshold, at least one."""
-    total = wanted(facts, step)
+def needed(facts: Facts, total: int) -> int:
+    """Count how many of ``total`` pods must be available: all, less the failureThreshold, at least one."""
     threshold = facts.spec.failure_threshold
     tolerated = threshold.of(total) if threshold else 0
     return max(min(total, 1), total - tolerated)
@@ -40,13 +45,13 @@ def suitable(facts: Facts) -> Outcome:
     return DONE
 
 
-def grow(facts: Facts, step: Step) -> Outcome:
-    """Create the canary Deployment, or raise it to the step's size.
+def grow(facts: Facts, total: int) -> Outcome:
+    """Create the canary Deployment, or raise it to ``total`` pods.
 
     It is created without pods and raised by a guarded write: a creation that arrives late, from a
     reconciler that no longer leads, must not run a version that was taken back meanwhile.
     """
-    name, total = facts.canary_name, wanted(facts, step)
+    name = facts.canary_name
     if facts.canary is None:
         patch = facts.spec.pod_template_patch
         manifest = manifests.canary_deployment(facts.workload.manifest, facts.release, patch, facts.owner)
@@ -62,14 +67,12 @@ def grow(facts: Facts, step: Step) -> Outcome:
     return DONE
 
 
-def available(facts: Facts, step: Step) -> Outcome:
-    """Wait for the canary's pods."""
-    canary, need = facts.canary, needed(facts, step)
-    have = canary.available if canary and canary.observed_generation >= canary.generation else 0
-    if have >= need:
+def available(facts: Facts, need: int) -> Outcome:
+    """Wait for the new version's pods."""
+    if (facts.crew_available if facts.crew_counted else 0) >= need:
         return DONE
     due, trouble = _trouble(facts)
-    return Doing(messages.waits_for_pods(need, facts.canary_name, trouble), until=due, trouble=trouble)
+    return Doing(messages.waits_for_pods(need, facts.crew_name, trouble), until=due, trouble=trouble)
 
 
 def _trouble(facts: Facts) -> tuple[datetime | None, str | None]:
@@ -85,9 +88,8 @@ def _trouble(facts: Facts) -> tuple[datetime | None, str | None]:
     return None, f"pod {pod.target.name}: {pod.unready}"
 
 
-def shrink(facts: Facts, step: Step) -> Outcome:
+def shrink(facts: Facts, total: int) -> Outcome:
     """Lower the canary to the step's size; traffic was lowered before."""
-    total = wanted(facts, step)
     if facts.canary is None or facts.canary.replicas <= total:
         return DONE
     return scale_to(facts.canary, total, "lower to the step's size")

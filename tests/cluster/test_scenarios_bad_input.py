@@ -247,20 +247,6 @@ _ROWS = [
         "RollingStyle",
         "Rolling style must be 'Canary', 'Partition' or empty",
     ),
-    _alpha(
-        "partition",
-        "metadata.annotations",
-        {"rollouts.kruise.io/rolling-style": "partition"},
-        "RollingStyle",
-        "Rolling style 'Partition' is not supported yet",
-    ),
-    _beta(
-        "partition",
-        f"{_CANARY}.enableExtraWorkloadForCanary",
-        None,
-        _PATH,
-        "partition style, which is meant without enableExtraWorkloadForCanary, is not supported yet",
-    ),
     _beta(
         "blue-green",
         "spec.strategy",

@@ -272,7 +272,6 @@ def test_governor_is_read_from_a_rollout() -> None:
 @pytest.mark.parametrize(
     ("strategy", "why"),
     [
-        ({"canary": {"steps": [{"replicas": 1}]}}, "style partition is not supported yet"),
         ({"blueGreen": {"steps": [{"replicas": 1}]}}, "style blueGreen is not supported yet"),
         (
             {
@@ -288,7 +287,7 @@ def test_governor_is_read_from_a_rollout() -> None:
         ({}, "Spec.Strategy: Invalid value"),
         ({"canary": {"enableExtraWorkloadForCanary": True, "steps": [{}]}}, "replicas cannot be empty"),
     ],
-    ids=["partition", "blueGreen", "no canary Service", "no strategy", "unreadable step"],
+    ids=["blueGreen", "no canary Service", "no strategy", "unreadable step"],
 )
 def test_rollout_that_the_reconciler_does_nothing_by_is_inert(strategy: Json, why: str) -> None:
     """Stored by another product, or while nobody checked: gated by it, a Deployment would wait for ever."""

@@ -8,6 +8,8 @@ by objects of the users' own that are changed for a release.
 """
 
 import sys
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import hypothesis.strategies as st
@@ -82,6 +84,8 @@ class ReleaseMachine(RuleBasedStateMachine):
     """One Rollout, its world, and everybody who acts on it."""
 
     settings_of_routes: tuple[Setting, ...] = (BY_INGRESS,)
+    style: Mapping[str, Any] = MappingProxyType({})
+    """What a Rollout says of its style, beside what every canary release does."""
     world: World
     passes: list[Pass]
     ending: str
@@ -111,6 +115,7 @@ class ReleaseMachine(RuleBasedStateMachine):
         ``size`` is replicas and grace; ``way``: writes, then approvals, then writes again.
         """
         replicas, grace = size
+        more = {**more, **self.style}
         first, approvals, second = way
         self.world = World(replicas=replicas, setting=setting, limits=limits)
         self.world.grace_seconds, self.world.more = grace, more
@@ -427,7 +432,7 @@ class Ending:
     def _roll_back(self) -> None:
         workload = self.world.workload
         assert workload is not None
-        tags = self.world.tags_running(workload)
+        tags = self.world.stable_tags() if self.world.parts else self.world.tags_running(workload)
         if len(tags) == 1 and self.world.status["phase"] == "Progressing":
             self.world.apply_template(tags.pop())
             settle(self.world)
@@ -464,6 +469,13 @@ class OwnRouteMachine(ReleaseMachine):
     settings_of_routes = (BY_HTTP_ROUTE, BY_HTTP_ROUTE, BY_SPLIT, SHARED, INGRESS_AND_SPLIT)
 
 
+class PartitionMachine(ReleaseMachine):
+    """Inside the Deployment itself, routed or not."""
+
+    settings_of_routes = (UNROUTED, BY_INGRESS, BY_INGRESS, BY_HTTP_ROUTE)
+    style = MappingProxyType({"enableExtraWorkloadForCanary": False})
+
+
 class ReferenceMachine(ReleaseMachine):
     """Routes that a TrafficRouting names, which may change and go."""
 
@@ -485,6 +497,8 @@ class ReferenceMachine(ReleaseMachine):
         reconcile(self.world, stale_view(self.world, ages))
 
 
+TestPartitionMachine = PartitionMachine.TestCase
+TestPartitionMachine.settings = dear(30, long=7000)
 TestIngressMachine = IngressMachine.TestCase
 TestOwnRouteMachine = OwnRouteMachine.TestCase
 TestReferenceMachine = ReferenceMachine.TestCase

@@ -40,13 +40,13 @@ def spec() -> RolloutSpec:
 def test_canary_by_ingress_is_supported() -> None:
     """The whole of what the product releases by: weights, and matches by one header each."""
     assert unsupported(spec()) is None
+    assert unsupported(replace(spec(), style=Style.PARTITION)) is None
     assert unsupported(replace(spec(), steps=(Step(Amount(1), matches=(Match(headers=(BETA,)),)),))) is None
 
 
 @pytest.mark.parametrize(
     ("asked", "named"),
     [
-        ({"style": Style.PARTITION}, "style partition is not supported yet: set spec.strategy.canary.enable"),
         ({"style": Style.BLUE_GREEN}, "style blueGreen is not supported yet: use spec.strategy.canary"),
         (
             {"traffic_routing_ref": "shared"},
@@ -90,8 +90,8 @@ def test_routings_without_an_ingress_are_not_bound_to_what_an_ingress_can_say() 
 
 def test_feature_is_missing_only_where_it_does_not_exist() -> None:
     """Whoever brings a feature only has to list it."""
-    asked = replace(spec(), style=Style.PARTITION, traffic_routing_ref="shared")
-    assert [each.feature for each in missing(asked)] == [Feature.PARTITION, Feature.ROUTED_TWICE]
+    asked = replace(spec(), style=Style.BLUE_GREEN, traffic_routing_ref="shared")
+    assert [each.feature for each in missing(asked)] == [Feature.BLUE_GREEN, Feature.ROUTED_TWICE]
     assert not list(missing(asked, frozenset(Feature)))
 
 

@@ -105,24 +105,16 @@ def test_only_deployments_are_governed(ref: dict[str, str], allowed: bool) -> No
     assert created(of_workload(beta(), **ref)) == expected
 
 
-def test_partition_is_refused_by_name_in_v1beta1() -> None:
-    """Left out, enableExtraWorkloadForCanary means partition: the message names the fix."""
-    obj = beta({"steps": [STEP], "enableExtraWorkloadForCanary": False})
-
-    (problem,) = validate_create(obj, NOBODY, Rules())
-
-    assert problem.path == "Spec.Strategy.Canary"
-    assert "partition style" in problem.message
-    assert "enableExtraWorkloadForCanary: true" in str(problem)
+@pytest.mark.parametrize("said", [{}, {"enableExtraWorkloadForCanary": False}], ids=["left out", "false"])
+def test_partition_is_accepted_in_v1beta1(said: Json) -> None:
+    """Left out, enableExtraWorkloadForCanary means partition."""
+    assert created(beta({"steps": [STEP], **said})) == []
 
 
 @pytest.mark.parametrize("value", ["partition", "Partition"])
-def test_partition_is_refused_by_name_in_v1alpha1(value: str) -> None:
-    """There the annotation asks for it, and the message names the annotation."""
-    (problem,) = validate_create(annotated(alpha(), ROLLING_STYLE=value), NOBODY, Rules())
-
-    assert told(problem) == "RollingStyle: Rolling style 'Partition' is not supported yet"
-    assert names.ROLLING_STYLE in str(problem)
+def test_partition_is_accepted_in_v1alpha1(value: str) -> None:
+    """There the annotation asks for it, in any letter case."""
+    assert created(annotated(alpha(), ROLLING_STYLE=value)) == []
 
 
 def test_blue_green_is_refused_by_name() -> None:
@@ -210,17 +202,10 @@ def test_traffic_routing_annotation_is_refused_by_name_in_v1alpha1() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    "canary",
-    [
-        {"trafficRoutingRef": "shared", "trafficRoutings": [ROUTING]},
-        {"enableExtraWorkloadForCanary": False, "trafficRoutings": [ROUTING]},
-    ],
-    ids=["trafficRoutingRef", "style"],
-)
-def test_what_nothing_is_done_by_can_be_corrected_in_a_release(canary: Json) -> None:
+def test_what_nothing_is_done_by_can_be_corrected_in_a_release() -> None:
     """Stored from before, it keeps its release waiting; with the fields immutable it would do so for ever."""
-    stuck = with_status(beta({"steps": [STEP]} | canary), phase="Progressing")
+    canary = {"steps": [STEP], "trafficRoutingRef": "shared", "trafficRoutings": [ROUTING]}
+    stuck = with_status(beta(canary), phase="Progressing")
 
     assert (
         updated(

@@ -25,6 +25,7 @@ def admit_deployment(old: JsonObject, new: JsonObject, rollout: JsonObject | Non
         return new
     changes = bare(old["spec"]["template"]) != bare(new["spec"]["template"])
     if held:
+        new = _narrow(old, new)
         stamped = (old["metadata"].get("annotations") or {}).get(names.RELEASE)
         return _closed(new, held, _release(old, new, rollout) if changes else stamped)
     exempt = (
@@ -37,6 +38,31 @@ def admit_deployment(old: JsonObject, new: JsonObject, rollout: JsonObject | Non
         holder = json.dumps({"rolloutName": rollout["metadata"]["name"]}, separators=(",", ":"))
         return _closed(new, holder, _release(old, new, rollout))
     return new
+
+
+def follow_strategy(old: JsonObject, new: JsonObject) -> JsonObject:
+    """Give the Deployment the strategy that the reconciler's annotation asks for."""
+    before, after = ((each["metadata"].get("annotations") or {}).get(names.STRATEGY) for each in (old, new))
+    if after is None or after == before:
+        return new
+    said = json.loads(after)
+    if "held" in said:
+        return {**new, "spec": {**new["spec"], "strategy": said["held"]}}
+    given = {**new, "spec": {**new["spec"], "strategy": said["declared"]}}
+    return _merged(given, {"metadata": {"annotations": {names.STRATEGY: None}}})
+
+
+def _narrow(old: JsonObject, new: JsonObject) -> JsonObject:
+    """Keep the narrower strategy, and what somebody wrote instead as the one to give back."""
+    kept = (old["metadata"].get("annotations") or {}).get(names.STRATEGY)
+    if kept is None:
+        return new
+    said, wrote = json.loads(kept), new["spec"].get("strategy")
+    if wrote != old["spec"].get("strategy"):
+        said = {**said, "declared": wrote}
+    annotations = {names.STRATEGY: json.dumps(said, separators=(",", ":"), sort_keys=True)}
+    held = {**new, "spec": {**new["spec"], "strategy": old["spec"]["strategy"]}}
+    return _merged(held, {"metadata": {"annotations": annotations}})
 
 
 def _ids(value: JsonObject) -> set[str]:

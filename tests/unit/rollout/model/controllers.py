@@ -105,10 +105,8 @@ class _Sync:
 
     def _scale_in_proportion(self, active: list[JsonObject]) -> bool:
         to_add = self.most - sum(_replicas(each) for each in active)
-        if to_add > 0:
-            active = sorted(active, key=lambda each: (-_replicas(each), -_age(each)))
-        else:
-            active = sorted(active, key=lambda each: (-_replicas(each), _age(each)))
+        active = sorted(active, key=_age, reverse=to_add > 0)  # the newer gets, the older gives
+        active = sorted(active, key=_replicas, reverse=True)
         added, sizes = 0, {}
         for each in active:
             share = self._share(each, to_add, added) if to_add else 0
@@ -273,9 +271,9 @@ def _active(sets: Iterable[JsonObject]) -> list[JsonObject]:
     return [each for each in sets if _replicas(each) > 0]
 
 
-def _age(each: JsonObject) -> int:
-    """Order by creation: uids come from a sequence."""
-    return int(each["metadata"]["uid"].removeprefix("uid-"))
+def _age(each: JsonObject) -> tuple[str, str]:
+    """Order by creation, and what was created in the same second by name."""
+    return each["metadata"]["creationTimestamp"], each["metadata"]["name"]
 
 
 def _annotation(each: JsonObject, key: str) -> str | None:

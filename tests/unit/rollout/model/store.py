@@ -97,6 +97,8 @@ class Store:
             "uid": f"uid-{self.tick()}",
             "resourceVersion": str(self.tick()),
             "generation": 1,
+            # Of whole seconds, as an API server's: what is created close together is of one age.
+            "creationTimestamp": f"{self._counter // 40:08}",
         }
         self.objects[key] = {**manifest, "metadata": metadata}
         return self.objects[key]

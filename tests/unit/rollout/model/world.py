@@ -127,6 +127,12 @@ class World:
         return self.store.get("Deployment", APP)
 
     @property
+    def parts(self) -> bool:
+        """Whether releases go on inside the Deployment."""
+        asked = self.more.get("enableExtraWorkloadForCanary") is False
+        return asked and "patchPodTemplateMetadata" not in self.more
+
+    @property
     def gate_closed(self) -> bool:
         """Whether the workload's gate is closed."""
         found = self.workload
@@ -189,6 +195,8 @@ class World:
     def engine_patch(self, kind: str, name: str, merge: JsonObject) -> None:
         """Write as the reconciler does: only the hooks on Services and routes look at it."""
         old, new = self.store.merged(kind, name, merge)
+        if kind == "Deployment" and not self.webhook_away:
+            new = admission.follow_strategy(old, new)
         if kind == "Split" and not self.webhook_away:
             new = admission.admit_split(old, new, reconciler=True)
         if kind == "HTTPRoute" and not self.webhook_away:
@@ -570,6 +578,8 @@ class World:
             found.append("note of the TrafficRouting")
         if self.gate_closed or (self.workload or {"spec": {}})["spec"].get("paused"):
             found.append("gate")
+        if names.STRATEGY in ((self.workload or {"metadata": {}})["metadata"].get("annotations") or {}):
+            found.append("strategy")
         return found
 
     def _is_ours(self, kind: str, name: str) -> bool:

@@ -1,0 +1,73 @@
+"""The narrower strategy of a Deployment while a release goes on inside it, and its owner's given back.
+
+Only the annotation is written: the webhook changes ``spec.strategy`` in the same write, so that the field
+stays its owner's under server-side apply. If it did not, the strategy itself is written here.
+"""
+
+from rollout import names, strategy
+from rollout.actions import Patch
+from rollout.release import pods
+from rollout.release.facts import Facts, guarded
+from rollout.release.outcome import DONE, Doing, Outcome
+from rollout.snapshot import Deployment
+from rollout.strategy import Kept
+from rollout.wire import JsonObject
+
+
+def narrow(facts: Facts, extra: int = 0) -> Outcome:
+    """Have the Deployment run hardly more pods than its replicas; ``extra`` beside what the plan needs."""
+    workload, declared = facts.workload, declared_by(facts.workload)
+    held = strategy.narrowed(declared, workload.replicas, _batch(facts), extra)
+    surge, _ = strategy.limits(held, workload.replicas)
+    # What is more than these at the moment, the controller cuts at once, whether the rest serves or not.
+    cut = sum(each.replicas for each in facts.serving) - workload.replicas - surge
+    if cut > max(0, facts.spare):
+        return DONE
+    return _have(facts, Kept(declared, held), "what one revision gets, the other gives")
+
+
+def give_back(facts: Facts) -> Outcome:
+    """Give the Deployment its owner's strategy back, when its gate is open."""
+    kept = facts.workload.kept
+    if kept is None or facts.gated:
+        return DONE
+    if kept.held is not None:
+        return _have(facts, Kept(kept.declared), "the release has ended")
+    annotations = {names.STRATEGY: None}
+    change = {"metadata": {"annotations": annotations}, "spec": {"strategy": strategy.merge(kept.declared)}}
+    return _write(facts, change, "the webhook did not give the strategy back")
+
+
+def declared_by(workload: Deployment) -> JsonObject:
+    """Give the strategy that a Deployment's owner wants, whatever is held at present."""
+    return workload.kept.declared if workload.kept else workload.strategy
+
+
+def beside(facts: Facts) -> int:
+    """Count the pods that the plan needs beside the replicas."""
+    replicas = facts.workload.replicas
+    return strategy.limits(strategy.narrowed(declared_by(facts.workload), replicas, _batch(facts)), replicas)[
+        0
+    ]
+
+
+def _batch(facts: Facts) -> int:
+    """Count the pods of the largest batch of the plan."""
+    totals = [pods.wanted(facts, step) for step in facts.spec.steps]
+    return max(total - before for before, total in zip([0, *totals], totals, strict=False))
+
+
+def _have(facts: Facts, wanted: Kept, why: str) -> Outcome:
+    workload = facts.workload
+    if workload.kept != wanted:
+        return _write(facts, {"metadata": {"annotations": {names.STRATEGY: wanted.annotation()}}}, why)
+    if workload.strategy != wanted.in_force:
+        change = {"spec": {"strategy": strategy.merge(wanted.in_force)}}
+        return _write(facts, change, "the webhook did not narrow the strategy")
+    return DONE
+
+
+def _write(facts: Facts, change: JsonObject, why: str) -> Doing:
+    target = facts.workload.target
+    patch = Patch(target, guarded(target, change), why=why)
+    return Doing(f"changes the strategy of Deployment {target.name}", (patch,))
