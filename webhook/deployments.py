@@ -1,8 +1,8 @@
 """Admission of a Deployment's update: gate decisions and approvals turned into a patch and warnings.
 
 Pure. What the gate means is in ``rollout.gate``; here it meets who asks and what JSON Patch can say.
-Touches ``spec.paused``, our own annotations and label, nothing else (and ``spec.strategy`` only to keep
-a closed gate from ending every pod at once).
+Touches ``spec.paused``, our own annotations and label, and ``spec.strategy``: to keep a closed gate from
+ending every pod at once, and for a release inside the Deployment, as the reconciler asks. Nothing else.
 """
 
 from collections.abc import Sequence

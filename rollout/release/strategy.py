@@ -45,10 +45,9 @@ def declared_by(workload: Deployment) -> JsonObject:
 
 def beside(facts: Facts) -> int:
     """Count the pods that the plan needs beside the replicas."""
-    replicas = facts.workload.replicas
-    return strategy.limits(strategy.narrowed(declared_by(facts.workload), replicas, _batch(facts)), replicas)[
-        0
-    ]
+    workload = facts.workload
+    held = strategy.narrowed(declared_by(workload), workload.replicas, _batch(facts))
+    return strategy.limits(held, workload.replicas)[0]
 
 
 def _batch(facts: Facts) -> int:
