@@ -149,9 +149,10 @@ class Cluster:
                 raise
 
     async def create_namespace(self, name: str) -> None:
-        """Create a namespace in which pods can be started at once."""
+        """Create a namespace with all that Kubernetes puts into one: its pods start at once."""
         await self.create("namespaces", None, {"metadata": {"name": name}})
         await self.wait_for("serviceaccounts", name, "default", lambda _: True)
+        await self.wait_for("configmaps", name, "kube-root-ca.crt", lambda _: True)
 
     # -- waiting and recording ------------------------------------------------
 
