@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from rollout import messages, names
 from rollout.actions import Patch
 from rollout.release.facts import GATE_ANNOTATIONS, Facts, guarded
-from rollout.release.outcome import DONE, Doing, Outcome
+from rollout.release.outcome import DONE, Doing, Outcome, resting_on
 from rollout.snapshot import ReplicaSet
 from rollout.strategy import Kept
 
@@ -74,7 +74,8 @@ def settle(facts: Facts) -> Outcome:
     if not facts.unsettled:
         return DONE
     patches = (*_enlarged(facts), *_exchanged(facts)) if facts.scaled else ()
-    return Doing(messages.settles(facts.workload.target.name), patches)
+    settling = Doing(messages.settles(facts.workload.target.name), patches)
+    return resting_on((facts.workload.target, *(each.target for each in facts.serving)), settling)
 
 
 def _enlarged(facts: Facts) -> Iterator[Patch]:

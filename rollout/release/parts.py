@@ -16,7 +16,7 @@ from rollout import messages, names
 from rollout.actions import Patch
 from rollout.release import handover, pods, strategy
 from rollout.release.facts import Facts, guarded
-from rollout.release.outcome import DONE, Doing, Outcome, first_unfinished
+from rollout.release.outcome import DONE, Doing, Outcome, first_unfinished, resting_on
 from rollout.snapshot import ReplicaSet
 from rollout.status import parse_time
 from rollout.strategy import limits
@@ -61,7 +61,7 @@ def _divide(facts: Facts, whole: ReplicaSet, stable: ReplicaSet, total: int) -> 
         change = guarded(whole.target, {"metadata": {"annotations": note}})
         patch = Patch(whole.target, change, why="let the stable revision have pods again")
         return Doing(messages.waits_to_move(workload.target.name, stable.target.name), (patch,))
-    return _sized(stable, count)
+    return _sized(facts, stable, count)
 
 
 def takes_all(facts: Facts, total: int) -> bool:
@@ -144,11 +144,11 @@ def _move(facts: Facts, source: ReplicaSet, goal: ReplicaSet, distance: int) -> 
     enough = max(1, ahead if favoured else ahead + 1)  # from there on the goal is the largest
     room = ahead if favoured else ahead - 1  # so long the source stays it
     if count >= enough:
-        return _sized(source, source.replicas - count)
+        return _sized(facts, source, source.replicas - count)
     if room >= 1:
-        return _sized(goal, goal.replicas + min(count, room))
+        return _sized(facts, goal, goal.replicas + min(count, room))
     if max(0, facts.spare) >= enough:  # further than asked: a step in the other direction is always possible
-        return _sized(source, source.replicas - enough)
+        return _sized(facts, source, source.replicas - enough)
     return DONE
 
 
@@ -179,7 +179,10 @@ def _age(revision: ReplicaSet) -> tuple[str, str]:
     return (revision.created, revision.target.name)
 
 
-def _sized(revision: ReplicaSet, replicas: int) -> Doing:
+def _sized(facts: Facts, revision: ReplicaSet, replicas: int) -> Outcome:
+    """Push, while what serves and how much of it may be missing are as they were seen."""
     change = guarded(revision.target, {"spec": {"replicas": replicas}})
     patch = Patch(revision.target, change, why="move pods from one revision to the other")
-    return Doing(f"scales ReplicaSet {revision.target.name} to {replicas}", (patch,))
+    pushing = Doing(f"scales ReplicaSet {revision.target.name} to {replicas}", (patch,))
+    others = (each.target for each in facts.serving if each is not revision)
+    return resting_on((facts.workload.target, *others), pushing)
