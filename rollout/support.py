@@ -11,41 +11,19 @@ from enum import Enum
 from rollout.spec import RolloutSpec, Style, TrafficRoutingRef
 from rollout.traffic.ingress_classes import CLASSES, Limit, limits
 
-_EXTRA_WORKLOAD = "set spec.strategy.canary.enableExtraWorkloadForCanary: true for a canary release"
-_INGRESS = "route by ingress"
-
 
 class Feature(Enum):
-    """Something that a Rollout can ask for and that may be missing, as messages name it."""
+    """Something that a Rollout can ask for and that does not exist, as messages name it."""
 
-    CANARY = "style canary"
-    PARTITION = "style partition"
     BLUE_GREEN = "style blueGreen"
-    GATEWAY = "trafficRoutings with gateway"
-    CUSTOM_NETWORK = "trafficRoutings with customNetworkRefs"
-    TRAFFIC_ROUTING = "trafficRoutingRef"
     ROUTED_TWICE = "trafficRoutingRef beside trafficRoutings"
     NO_CANARY_SERVICE = "disableGenerateCanaryService with ingress or gateway"
     MIXED_CLASSES = "one Ingress with several classTypes"
     CLASS_LIMIT = "what a classType of ingress cannot say"
 
 
-EXISTING = frozenset(
-    {Feature.CANARY, Feature.PARTITION, Feature.GATEWAY, Feature.CUSTOM_NETWORK, Feature.TRAFFIC_ROUTING}
-)
-"""The features that exist."""
-_STYLES = {
-    Style.CANARY: Feature.CANARY,
-    Style.PARTITION: Feature.PARTITION,
-    Style.BLUE_GREEN: Feature.BLUE_GREEN,
-}
 _HINTS = {
-    Feature.CANARY: "use another style",
-    Feature.PARTITION: _EXTRA_WORKLOAD,
-    Feature.BLUE_GREEN: f"use spec.strategy.canary, and {_EXTRA_WORKLOAD}",
-    Feature.GATEWAY: _INGRESS,
-    Feature.CUSTOM_NETWORK: _INGRESS,
-    Feature.TRAFFIC_ROUTING: "write the routing into trafficRoutings",
+    Feature.BLUE_GREEN: "use spec.strategy.canary",
     Feature.ROUTED_TWICE: "write all of the routing into one of them",
     Feature.MIXED_CLASSES: "one canary Ingress stands for all its trafficRoutings: give them one classType",
     Feature.NO_CANARY_SERVICE: "leave it out, or route by customNetworkRefs alone",
@@ -54,7 +32,7 @@ _HINTS = {
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """A feature that a spec asks for and that does not exist."""
+    """A place in a spec that asks for a feature which does not exist."""
 
     feature: Feature
     routing: int | None = None
@@ -81,13 +59,6 @@ class Missing:
         return f"{self.why(self.feature.value)}: {self.hint}"
 
 
-def missing(spec: RolloutSpec, existing: frozenset[Feature] = EXISTING) -> Iterator[Missing]:
-    """Find everything that a spec asks for and that does not exist."""
-    for found in _asked_for(spec):
-        if found.feature not in existing:
-            yield found
-
-
 def unsupported(spec: RolloutSpec) -> str | None:
     """Say why nothing is released by this spec, and what to do; None where all of it is supported."""
     if not is_deployment(spec):
@@ -101,26 +72,18 @@ def is_deployment(spec: RolloutSpec) -> bool:
     return (spec.workload.group, spec.workload.kind) == ("apps", "Deployment")
 
 
-def _asked_for(spec: RolloutSpec) -> Iterator[Missing]:
-    yield Missing(_STYLES[spec.style])
+def missing(spec: RolloutSpec) -> Iterator[Missing]:
+    """Find everything that a spec asks for and that does not exist."""
+    if spec.style is Style.BLUE_GREEN:
+        yield Missing(Feature.BLUE_GREEN)
     for index, routing in enumerate(spec.routings):
-        yield from (Missing(feature, index) for feature in _of_routing(routing))
         if routing.ingress_name:
             yield from _of_ingress(spec, index, routing)
-    if spec.traffic_routing_ref is not None:
-        yield Missing(Feature.TRAFFIC_ROUTING)
-        if spec.routings:
-            yield Missing(Feature.ROUTED_TWICE)
+    if spec.traffic_routing_ref is not None and spec.routings:
+        yield Missing(Feature.ROUTED_TWICE)
     own_service = any(each.ingress_name or each.http_route for each in spec.routings)
     if spec.disable_generate_canary_service and own_service:
         yield Missing(Feature.NO_CANARY_SERVICE)
-
-
-def _of_routing(routing: TrafficRoutingRef) -> Iterator[Feature]:
-    if routing.http_route is not None:
-        yield Feature.GATEWAY
-    if routing.custom:
-        yield Feature.CUSTOM_NETWORK
 
 
 def _of_ingress(spec: RolloutSpec, index: int, routing: TrafficRoutingRef) -> Iterator[Missing]:

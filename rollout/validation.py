@@ -15,7 +15,7 @@ from rollout.conversion.pieces import Version
 from rollout.parsing import parse, traffic_message
 from rollout.problems import Problem, ProblemKind
 from rollout.spec import RolloutSpec, Style, TrafficRoutingRef, WorkloadRef
-from rollout.support import EXISTING, Feature, Missing, is_deployment, missing, unsupported
+from rollout.support import Feature, Missing, is_deployment, missing, unsupported
 from rollout.traffic.ingress_classes import CLASSES
 from rollout.validation_alpha import alpha_problems
 from rollout.validation_gateway import gateway_problems
@@ -25,27 +25,14 @@ _MAX_LABEL = 63  # names of Services, values of labels
 _MAX_NAME = 253  # names of other objects
 _IN_RELEASE = ("Progressing", "Terminating")  # phases in which the release relies on what it began with
 
-_NAMES = {
-    Feature.CANARY: "canary style",
-    Feature.PARTITION: "partition style, which is meant without enableExtraWorkloadForCanary,",
-    Feature.BLUE_GREEN: "blueGreen style",
-    Feature.GATEWAY: "gateway",
-    Feature.CUSTOM_NETWORK: "customNetworkRefs",
-}
-_ALPHA_NAMES = {
-    Feature.PARTITION: "Rolling style 'Partition'",
-    Feature.TRAFFIC_ROUTING: f"annotation {names.TRAFFIC_ROUTING}",
-    Feature.ROUTED_TWICE: f"annotation {names.TRAFFIC_ROUTING} beside trafficRoutings",
-}
-_ALPHA_HINTS = {Feature.PARTITION: f"remove annotation {names.ROLLING_STYLE} or set it to canary"}
+_NAMES = {Feature.BLUE_GREEN: "blueGreen style"}
+_ALPHA_NAMES = {Feature.ROUTED_TWICE: f"annotation {names.TRAFFIC_ROUTING} beside trafficRoutings"}
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
     """What can be chosen about validation."""
 
-    existing: frozenset[Feature] = EXISTING
-    """Which features exist."""
     single_traffic_routing: bool = False
     """Allow one entry of trafficRoutings only."""
     partition_percent_limit: int | None = None
@@ -69,7 +56,7 @@ def validate_create(new: JsonObject, neighbours: Neighbours, rules: Rules) -> tu
         return spec
     found = [
         *_workload(spec),
-        *_missing(new, spec, rules),
+        *_missing(new, spec),
         *_steps(new, spec, rules),
         *_routing_limit(spec, rules),
         *_lengths(spec),
@@ -126,14 +113,12 @@ def _workload(spec: RolloutSpec) -> Iterator[Problem]:
         yield Problem("Spec.ObjectRef.WorkloadRef", _shown(ref), "WorkloadRef kind is not supported", hint)
 
 
-def _missing(obj: JsonObject, spec: RolloutSpec, rules: Rules) -> Iterator[Problem]:
+def _missing(obj: JsonObject, spec: RolloutSpec) -> Iterator[Problem]:
     """Refuse what does not exist yet, by its name in the version that was sent."""
-    for found in missing(spec, rules.existing):
+    for found in missing(spec):
         path, shown = _place(obj, spec, found)
-        names_of, hints = (_ALPHA_NAMES, _ALPHA_HINTS) if _is_alpha(obj) else (_NAMES, {})
-        name = names_of.get(found.feature) or _NAMES.get(found.feature, found.feature.value)
-        hint = hints.get(found.feature, found.hint)
-        yield Problem(path, shown, found.why(name), hint[:1].upper() + hint[1:])
+        name = (_ALPHA_NAMES if _is_alpha(obj) else _NAMES).get(found.feature, found.feature.value)
+        yield Problem(path, shown, found.why(name), found.hint[:1].upper() + found.hint[1:])
 
 
 def _place(obj: JsonObject, spec: RolloutSpec, found: Missing) -> tuple[str, Any]:
@@ -143,27 +128,14 @@ def _place(obj: JsonObject, spec: RolloutSpec, found: Missing) -> tuple[str, Any
         return f"{plan}.Steps[{found.step}].{found.limit.field}", found.classtype
     if found.routing is not None:
         path, routing = list(_placed(spec, _routing_path(spec)))[found.routing]
-        return _place_of_routing(path, routing, found.feature)
+        return f"{path}.Ingress", routing.ingress_class
     match found.feature:
-        case Feature.PARTITION if _is_alpha(obj):
-            return "RollingStyle", "partition"
-        case Feature.TRAFFIC_ROUTING | Feature.ROUTED_TWICE:
+        case Feature.ROUTED_TWICE:
             return _routing_ref_path(obj, spec), spec.traffic_routing_ref
         case Feature.NO_CANARY_SERVICE:
             return f"{plan}.DisableGenerateCanaryService", True
         case _:
             return plan, None
-
-
-def _place_of_routing(path: str, routing: TrafficRoutingRef, feature: Feature) -> tuple[str, Any]:
-    match feature:
-        case Feature.GATEWAY:
-            return f"{path}.Gateway", routing.http_route
-        case Feature.CUSTOM_NETWORK:
-            refs = [f"{ref.api_version} {ref.kind} {ref.name}" for ref in routing.custom]
-            return f"{path}.CustomNetworkRefs", refs
-        case _:
-            return f"{path}.Ingress", routing.ingress_class
 
 
 def _steps(obj: JsonObject, spec: RolloutSpec, rules: Rules) -> Iterator[Problem]:

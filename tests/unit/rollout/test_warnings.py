@@ -96,7 +96,7 @@ def test_stranded() -> None:
     ]
 
 
-INERT = replace(WEB, standing=Standing.INERT, inert="style partition is not supported yet: do this")
+INERT = replace(WEB, standing=Standing.INERT, inert="style blueGreen is not supported yet: do this")
 
 
 def test_rollout_that_does_nothing_is_named_with_why() -> None:
@@ -106,11 +106,11 @@ def test_rollout_that_does_nothing_is_named_with_why() -> None:
             "not gated by Rollout web, rolled out at once: "
             "nothing is released by the Rollout until it is corrected"
         ),
-        "Rollout web: style partition is not supported yet: do this",
+        "Rollout web: style blueGreen is not supported yet: do this",
     ]
     assert warnings.deployment(Stranded(INERT), "web", altered=False) == [
         "Deployment web is paused for Rollout web, by which nothing is released",
-        "Rollout web: style partition is not supported yet: do this",
+        "Rollout web: style blueGreen is not supported yet: do this",
         "correct the Rollout, or resume with kubectl rollout resume deployment/web",
     ]
 
