@@ -6,6 +6,7 @@ from kube.wire import JsonObject
 from rollout import names
 from rollout.observation import digested
 
+_CONDITIONS: Tree = {"type": None, "status": None, "reason": None, "message": None}
 _IDENTITY: Tree = {
     "name": None,
     "namespace": None,
@@ -27,6 +28,7 @@ _REPLICA_SET: Tree = {
         "replicas": None,
         "readyReplicas": None,
         "availableReplicas": None,
+        "conditions": _CONDITIONS,
     },
 }
 
@@ -50,7 +52,7 @@ POD: Tree = {
     },
     "status": {
         "phase": None,
-        "conditions": {"type": None, "status": None, "reason": None, "message": None},
+        "conditions": _CONDITIONS,
         "initContainerStatuses": _CONTAINER,
         "containerStatuses": _CONTAINER,
     },

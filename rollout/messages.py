@@ -429,12 +429,11 @@ def waits_for_scaling(name: str) -> str:
     return f"waits until Deployment {name} has as many pods as its replicas and maxSurge allow"
 
 
-def waits_to_move(deployment: str, replica_set: str) -> str:
+def waits_to_move(deployment: str, replica_set: str, stuck: str | None = None) -> str:
     """Say that a pod more must be available before another may be replaced."""
-    return (
-        f"waits until Deployment {deployment} has enough available pods "
-        f"to move the next ones to ReplicaSet {replica_set}"
-    )
+    text = f"waits until Deployment {deployment} has enough available pods"
+    text = f"{text} to move the next ones to ReplicaSet {replica_set}"
+    return f"{text} ({stuck})" if stuck else text
 
 
 def waits_for_grace(seconds: int) -> str:

@@ -208,6 +208,7 @@ def read_replica_set(value: JsonObject) -> ReplicaSet:
         present=status.get("replicas", 0),
         ready=status.get("readyReplicas", 0),
         available=status.get("availableReplicas", 0),
+        stuck=_stuck(status.get("conditions") or ()),
         labels=metadata.get("labels") or {},
         scaled_for=_scaled_for(_annotations(metadata)),
     )
@@ -373,7 +374,7 @@ def _maker(metadata: JsonObject, ending: str) -> str:
 
 
 def _stuck(conditions: Iterable[JsonObject]) -> str | None:
-    """Say what the Deployment controller reports as failing, if anything."""
+    """Say what the controller of a Deployment or ReplicaSet reports as failing, if anything."""
     for each in conditions:
         failing = (each.get("type"), each.get("status")) in {
             ("ReplicaFailure", "True"),

@@ -109,6 +109,8 @@ class ReplicaSet:
     """Pods that exist and are not terminating (``status.replicas``)."""
     ready: int
     available: int
+    stuck: str | None
+    """Why its controller cannot create pods."""
     labels: Mapping[str, str]
     scaled_for: tuple[int, int] | None
     """The Deployment's replicas, and these with its surge, for which its controller last scaled this set."""

@@ -279,15 +279,18 @@ class Facts:
     @property
     def canary_pods(self) -> tuple[Pod, ...]:
         """The pods of that revision, less those on their way out."""
-        revision = self.canary_set
+        return self.pods_of(self.canary_set)
+
+    def pods_of(self, revision: ReplicaSet | None) -> tuple[Pod, ...]:
+        """Find the pods of a revision, less those on their way out."""
         pods = self.snapshot.pods if revision else ()
         return tuple(each for each in pods if revision and each.owner_uid == revision.target.uid)
 
-    @property
-    def canary_trouble(self) -> str | None:
-        """What keeps the canary from becoming available: a pod's own reason, or the controller's."""
-        pod = self.snapshot.troubles.get(self.canary_set.target.uid) if self.canary_set else None
-        return pod or (self.canary.stuck if self.canary else None)
+    def trouble(self, revision: ReplicaSet | None) -> str | None:
+        """Say what keeps a revision from becoming available: a pod's own reason, or its controllers'."""
+        pod = self.snapshot.troubles.get(revision.target.uid) if revision else None
+        beside = self.canary.stuck if self.canary and revision is self.canary_set else None
+        return pod or (revision.stuck if revision else None) or beside
 
     @property
     def old_canaries(self) -> tuple[Deployment, ...]:

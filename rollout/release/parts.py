@@ -138,7 +138,9 @@ def _move(facts: Facts, source: ReplicaSet, goal: ReplicaSet, distance: int) -> 
         return Doing(messages.waits_for_scaling(facts.workload.target.name))
     count = min(distance, max(0, facts.spare) + source.replicas - min(source.ready, source.replicas))
     if not count:
-        return Doing(messages.waits_to_move(facts.workload.target.name, goal.target.name))
+        due, trouble = pods.told(facts, goal)
+        waits = messages.waits_to_move(facts.workload.target.name, goal.target.name, trouble)
+        return Doing(waits, until=due, trouble=trouble)
     ahead = source.replicas - goal.replicas
     favoured = _age(goal) > _age(source)
     enough = max(1, ahead if favoured else ahead + 1)  # from there on the goal is the largest

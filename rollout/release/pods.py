@@ -7,7 +7,7 @@ from rollout.actions import Create, Delete, Patch
 from rollout.release.facts import Facts, guarded
 from rollout.release.outcome import DONE, Doing, Outcome
 from rollout.selection import selects
-from rollout.snapshot import Deployment, Snapshot
+from rollout.snapshot import Deployment, ReplicaSet, Snapshot
 from rollout.spec import Step
 
 _STARTING = timedelta(seconds=3)
@@ -71,16 +71,16 @@ def available(facts: Facts, need: int) -> Outcome:
     """Wait for the new version's pods."""
     if (facts.crew_available if facts.crew_counted else 0) >= need:
         return DONE
-    due, trouble = _trouble(facts)
+    due, trouble = told(facts, facts.canary_set)
     return Doing(messages.waits_for_pods(need, facts.crew_name, trouble), until=due, trouble=trouble)
 
 
-def _trouble(facts: Facts) -> tuple[datetime | None, str | None]:
+def told(facts: Facts, revision: ReplicaSet | None) -> tuple[datetime | None, str | None]:
     """Say what keeps pods from being available; of such as run and are not ready, not before a while."""
-    crew = facts.canary_pods
+    crew, trouble = facts.pods_of(revision), facts.trouble(revision)
     slow = min((each.unready_since for each in crew if each.unready_since), default=None)
-    if facts.canary_trouble or slow is None:
-        return None, facts.canary_trouble
+    if trouble or slow is None:
+        return None, trouble
     due = slow + _STARTING
     if facts.snapshot.now < due:
         return due, None

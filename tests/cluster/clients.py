@@ -1,5 +1,6 @@
 """The ways in which users change a Deployment: stock clients, each with its own kind of request."""
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from typing import Any
 from sandbox import manifests
 from sandbox.commands import CommandError
 from sandbox.names import JsonObject
-from tests.cluster.application import NAME, V1, V2, Application
+from tests.cluster.application import NAME, SECONDS, V1, V2, Application
 from tests.cluster.gitops import write_chart
 
 Act = Callable[["Client", Application], Awaitable[str]]
@@ -86,22 +87,24 @@ def editing(old: str, new: str) -> Act:
 
 
 def replacing(image: str) -> Act:
-    """Replace all objects, and once more when somebody wrote one of them meanwhile.
+    """Replace all objects, and again for as long as kubectl asks to try again.
 
     Kubectl reads each object and replaces the version it read: between the two the reconciler, whom the
-    Deployment's change has woken, may pin the Service, and kubectl then asks to try again.
+    Deployment's change has woken, may pin the Service or write the Rollout's status.
     """
 
     async def act(client: Client, app: Application) -> str:
         listed = json.dumps({"apiVersion": "v1", "kind": "List", "items": client.objects(app, image)})
         words = ("-n", app.namespace, "replace", "-f", "-")
-        first = await app.cluster.kubectl(*words, stdin=listed, check=False)
-        said = first.stderr + first.stdout
-        if first.returncode == 0:
-            return said
-        if "please apply your changes to the latest version" not in said:
-            raise CommandError(first)
-        return said + (await app.cluster.kubectl(*words, stdin=listed)).stderr
+        said = ""
+        async with asyncio.timeout(SECONDS):
+            while True:
+                completed = await app.cluster.kubectl(*words, stdin=listed, check=False)
+                said += completed.stderr + completed.stdout
+                if completed.returncode == 0:
+                    return said
+                if "please apply your changes to the latest version" not in completed.stderr:
+                    raise CommandError(completed)
 
     return act
 

@@ -13,6 +13,9 @@ from sandbox.names import JsonObject
 from tests.cluster import custom_kinds, gateways, istio, traffic_routings
 from tests.cluster.application import ALPHA, NAME, V2, Application
 from tests.cluster.chart_install import CHART, NAMESPACE, PROCESSES, fully_available, install
+from tests.cluster.partitions import ONE_MISSING, counts, limited, partition
+from tests.cluster.plans import step
+from tests.cluster.readiness import counting
 
 LABEL = "app.kubernetes.io/name=sluice"
 CLUSTER_SCOPED = (
@@ -145,6 +148,63 @@ async def test_uninstalling_gives_an_http_route_back(own_cluster: Cluster) -> No
     assert _marks(after) == set()
     assert after["spec"] == own["spec"]
     await app.serves(V2)
+
+
+async def _middle_of_a_batch(cluster: Cluster) -> Application:
+    """Bring a release in partition style to where two of five pods are new, and more are on their way."""
+    await cluster.create_namespace("shop")
+    app = Application(cluster, "shop")
+    steps = (step(None, "20%"), step(None, "100%"))
+    await app.deploy(partition(*steps, routed=False), deployment=limited(ONE_MISSING))
+    await app.set_image(V2)
+    await app.waits(1, 2)
+    await app.approve()
+    await app.wait("deployments", lambda found: counts(found)[0] > 1)
+    return app
+
+
+async def test_uninstalling_in_the_middle_of_a_batch_costs_no_pod(own_cluster: Cluster) -> None:
+    """The Deployment goes on natively, by the strategy of its owner, within its limits."""
+    await install(own_cluster)
+    app = await _middle_of_a_batch(own_cluster)
+
+    async with counting(app) as readiness:
+        await own_cluster.helm("uninstall", "sluice", "-n", NAMESPACE, "--no-hooks")
+        await app.serves(V2)
+        deployment = await app.wait("deployments", fully_available)
+        await _assert_nothing_is_left(own_cluster)
+
+    assert readiness.lowest() >= 4
+    assert deployment["spec"]["strategy"] == {"type": "RollingUpdate", "rollingUpdate": ONE_MISSING}
+    assert "paused" not in deployment["spec"]
+    assert _marks(await app.get("deployments")) == set()
+
+
+async def test_deployment_that_was_abandoned_in_the_middle_of_a_batch_is_resumed_by_hand(
+    own_cluster: Cluster,
+) -> None:
+    """All of ours is gone at one moment: `kubectl rollout resume` ends what nobody is left to end."""
+    await install(own_cluster)
+    app = await _middle_of_a_batch(own_cluster)
+
+    async with counting(app) as readiness:
+        for process in PROCESSES:
+            await own_cluster.patch("deployments", NAMESPACE, process, {"spec": {"replicas": 0}})
+        for kind in ("mutatingwebhookconfigurations", "validatingwebhookconfigurations"):
+            await own_cluster.kubectl("delete", kind, "-l", LABEL, "--wait=false")
+        for process in PROCESSES:
+            selector = f"app.kubernetes.io/component={process.removeprefix('sluice-')}"
+            await own_cluster.kubectl(
+                "wait", "--for=delete", "pods", "-l", selector, "-n", NAMESPACE, "--timeout=60s"
+            )
+        abandoned = await app.get("deployments")
+        await app.kubectl("rollout", "resume", f"deployment/{NAME}")
+        await app.serves(V2)
+        await app.wait("deployments", fully_available)
+
+    assert abandoned["spec"]["strategy"]["type"] == "RollingUpdate"
+    assert abandoned["spec"]["paused"] is True
+    assert readiness.lowest() >= 4
 
 
 async def test_uninstalling_without_hooks_leaves_everything_whole(own_cluster: Cluster) -> None:

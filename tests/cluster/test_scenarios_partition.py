@@ -7,64 +7,34 @@ import pytest
 from sandbox import manifests
 from sandbox.names import JsonObject
 from tests.cluster import inventory
-from tests.cluster.application import NAME, V1, V2, V3, Application, image_of_pod, is_paused
-from tests.cluster.plans import plan, step
+from tests.cluster.application import NAME, V1, V2, V3, Application, is_paused
+from tests.cluster.partitions import ONE_MISSING, ONE_MORE, STRATEGY, counts, divided, limited, partition
+from tests.cluster.plans import step
 from tests.cluster.readiness import counting
 
-_ONE_MISSING = {"maxSurge": 0, "maxUnavailable": 1}
-_ONE_MORE = {"maxSurge": 1, "maxUnavailable": 0}
-_STRATEGY = "sluice.dev/strategy"
 
-
-def _partition(*steps: JsonObject, routed: bool = True) -> JsonObject:
-    """Return a Rollout in partition style."""
-    rollout = plan(*steps)
-    canary = rollout["spec"]["strategy"]["canary"]
-    left_out = {"enableExtraWorkloadForCanary", *(() if routed else ("trafficRoutings",))}
-    kept = {key: value for key, value in canary.items() if key not in left_out}
-    return {**rollout, "spec": {**rollout["spec"], "strategy": {"canary": kept}}}
-
-
-def _deployment(limits: JsonObject, replicas: int = 5) -> JsonObject:
-    manifest = manifests.deployment(replicas=replicas)
-    manifest["spec"]["strategy"] = {"type": "RollingUpdate", "rollingUpdate": limits}
-    return manifest
-
-
-def _counts(deployment: JsonObject) -> tuple[int, int]:
-    """Return what `kubectl get deployment` shows as UP-TO-DATE and AVAILABLE."""
-    status = deployment["status"]
-    return status.get("updatedReplicas", 0), status.get("availableReplicas", 0)
-
-
-async def _parts(app: Application) -> dict[str, int]:
-    """Count the pods of each image that stay."""
-    found = [image_of_pod(pod) for pod in await app.pods()]
-    return {image: found.count(image) for image in sorted(set(found))}
-
-
-@pytest.mark.parametrize("limits", [_ONE_MISSING, _ONE_MORE, None], ids=["missing", "more", "default"])
+@pytest.mark.parametrize("limits", [ONE_MISSING, ONE_MORE, None], ids=["missing", "more", "default"])
 async def test_release_goes_through_its_batches_inside_the_deployment(
     app: Application, limits: JsonObject | None
 ) -> None:
     """20 %, 60 %, 100 % of five pods: nothing beside it, no pod too few, its strategy as it was."""
-    manifest = _deployment(limits) if limits else manifests.deployment(replicas=5)
+    manifest = limited(limits) if limits else manifests.deployment(replicas=5)
     await app.deploy(
-        _partition(step(None, "20%"), step(None, "60%"), step(None, "100%"), routed=False),
+        partition(step(None, "20%"), step(None, "60%"), step(None, "100%"), routed=False),
         deployment=manifest,
     )
     before, strategy = await inventory.take(app), (await app.get("deployments"))["spec"]["strategy"]
-    lowest = 5 if limits == _ONE_MORE else 4
+    lowest = 5 if limits == ONE_MORE else 4
 
     async with counting(app) as readiness:
         await app.set_image(V2)
         await app.waits(1, 3)
-        first, deployments = await _parts(app), await app.cluster.list("deployments", app.namespace)
-        shown = _counts(deployments[0])
+        first, deployments = await divided(app), await app.cluster.list("deployments", app.namespace)
+        shown = counts(deployments[0])
         approved = {pod["metadata"]["uid"] for pod in await app.pods(V2)}
         await app.approve()
         await app.waits(2, 3)
-        second = await _parts(app)
+        second = await divided(app)
         await app.approve()
         await app.completes(3)
 
@@ -83,7 +53,7 @@ async def test_release_goes_through_its_batches_inside_the_deployment(
 
 async def test_weights_follow_the_batches(app: Application) -> None:
     """Each revision has a Service of its own while both have pods; with the last batch all is as it was."""
-    await app.deploy(_partition(step(20, "20%"), step(50, "60%"), step(100, "100%")))
+    await app.deploy(partition(step(20, "20%"), step(50, "60%"), step(100, "100%")))
     before = await inventory.take(app)
     data_plane = await app.cluster.data_plane()
     await app.serves_requests()
@@ -104,7 +74,7 @@ async def test_weights_follow_the_batches(app: Application) -> None:
 @pytest.mark.parametrize("steps", [1, 2])
 async def test_version_is_taken_back_at_any_batch(app: Application, steps: int) -> None:
     """The old template lets the Deployment roll back natively, with its own strategy."""
-    await app.deploy(_partition(step(20, "20%"), step(50, "60%"), step(100, "100%")))
+    await app.deploy(partition(step(20, "20%"), step(50, "60%"), step(100, "100%")))
     before, strategy = await inventory.take(app), (await app.get("deployments"))["spec"]["strategy"]
     await app.set_image(V2)
     await app.waits(1, 3)
@@ -125,7 +95,7 @@ async def test_version_is_taken_back_at_any_batch(app: Application, steps: int) 
 async def test_third_version_replaces_the_second_in_the_middle(app: Application) -> None:
     """The first version's pods come back for the second's before the third has any."""
     await app.deploy(
-        _partition(step(20, "20%"), step(50, "60%"), step(100, "100%")), deployment=_deployment(_ONE_MISSING)
+        partition(step(20, "20%"), step(50, "60%"), step(100, "100%")), deployment=limited(ONE_MISSING)
     )
     before = await inventory.take(app)
     await app.set_image(V2)
@@ -136,7 +106,7 @@ async def test_third_version_replaces_the_second_in_the_middle(app: Application)
     async with counting(app) as readiness:
         await app.set_image(V3)
         await app.waits(1, 3)
-        parts = await _parts(app)
+        parts = await divided(app)
 
     assert parts == {V1: 4, V3: 1}
     assert readiness.lowest() >= 4
@@ -150,19 +120,19 @@ async def test_third_version_replaces_the_second_in_the_middle(app: Application)
 async def test_pods_go_back_with_a_jump(app: Application) -> None:
     """From 80 % to 20 %: stable pods come back, as many at a time as may be missing."""
     await app.deploy(
-        _partition(step(None, "20%"), step(None, "80%"), step(None, "100%"), routed=False),
-        deployment=_deployment(_ONE_MISSING),
+        partition(step(None, "20%"), step(None, "80%"), step(None, "100%"), routed=False),
+        deployment=limited(ONE_MISSING),
     )
     await app.set_image(V2)
     await app.waits(1, 3)
     await app.approve()
     await app.waits(2, 3)
-    most = await _parts(app)
+    most = await divided(app)
 
     async with counting(app) as readiness:
         await app.jump(1)
         await app.waits(1, 3)
-        await app.wait("deployments", lambda found: _counts(found) == (1, 5))
+        await app.wait("deployments", lambda found: counts(found) == (1, 5))
 
     assert most == {V1: 1, V2: 4}
     assert readiness.lowest() >= 4
@@ -170,7 +140,7 @@ async def test_pods_go_back_with_a_jump(app: Application) -> None:
 
 async def test_strategy_that_somebody_writes_is_given_back_at_the_end(app: Application) -> None:
     """A client that applies its own strategy every now and then changes nothing until the release ends."""
-    await app.deploy(_partition(step(None, "20%"), step(None, "100%"), routed=False))
+    await app.deploy(partition(step(None, "20%"), step(None, "100%"), routed=False))
     await app.set_image(V2)
     await app.waits(1, 2)
     held = (await app.get("deployments"))["spec"]["strategy"]
@@ -178,7 +148,7 @@ async def test_strategy_that_somebody_writes_is_given_back_at_the_end(app: Appli
     wide: dict[str, Any] = {"maxSurge": "60%", "maxUnavailable": "20%"}
     written = await app.change({"spec": {"strategy": {"rollingUpdate": wide}}})
     await app.scale(10)
-    await app.wait("deployments", lambda found: _counts(found) == (2, 10))
+    await app.wait("deployments", lambda found: counts(found) == (2, 10))
     await app.waits(1, 2)
     await app.approve()
     await app.completes(2)
@@ -186,13 +156,13 @@ async def test_strategy_that_somebody_writes_is_given_back_at_the_end(app: Appli
     assert written["spec"]["strategy"] == held
     after = await app.get("deployments")
     assert after["spec"]["strategy"]["rollingUpdate"] == wide
-    assert _STRATEGY not in after["metadata"]["annotations"]
+    assert STRATEGY not in after["metadata"]["annotations"]
 
 
 @pytest.mark.parametrize("ending", ["delete", "disable"])
 async def test_deployment_rolls_out_natively_when_its_rollout_lets_go(app: Application, ending: str) -> None:
     """In the middle of the batches: the Deployment is whole, un-paused, with its own strategy."""
-    await app.deploy(_partition(step(20, "20%"), step(50, "60%"), step(100, "100%")))
+    await app.deploy(partition(step(20, "20%"), step(50, "60%"), step(100, "100%")))
     strategy = (await app.get("deployments"))["spec"]["strategy"]
     await app.set_image(V2)
     await app.waits(1, 3)
@@ -205,8 +175,8 @@ async def test_deployment_rolls_out_natively_when_its_rollout_lets_go(app: Appli
         else:
             await app.change_rollout({"spec": {"disabled": True}})
         await app.serves(V2, 5)
-        after = await app.wait("deployments", lambda found: not is_paused(found) and _counts(found) == (5, 5))
+        after = await app.wait("deployments", lambda found: not is_paused(found) and counts(found) == (5, 5))
 
     assert readiness.lowest() >= 4
     assert after["spec"]["strategy"] == strategy
-    assert _STRATEGY not in after["metadata"]["annotations"]
+    assert STRATEGY not in after["metadata"]["annotations"]

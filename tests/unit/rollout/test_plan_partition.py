@@ -81,6 +81,33 @@ def test_no_pod_moves_on_a_view_of_what_serves_that_is_old(seen_late: str, pods:
     assert [each["spec"]["replicas"] for each in (revision(world, "v1"), revision(world, "v2"))] == sizes
 
 
+@pytest.mark.parametrize("pods", [6, 1])
+def test_what_keeps_pods_of_either_version_from_being_created_is_told(pods: int) -> None:
+    """The controller of a paused Deployment says nothing of it: its ReplicaSet does."""
+    world = waiting_at(3, replicas=7)
+    ask_for(world, pods)
+    growing = "v2" if pods > 3 else "v1"
+    before = revision(world, growing)["spec"]["replicas"]
+    while revision(world, growing)["spec"]["replicas"] == before:
+        assert reconcile(world) or world.run_controllers()
+    while world.run_controllers():
+        pass
+    short = revision(world, growing)
+    created = short["spec"]["replicas"] - 1
+    said = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": "exceeded quota"}
+    counted = dict.fromkeys(("replicas", "readyReplicas", "availableReplicas"), created)
+    status = {**short["status"], **counted, "conditions": [said]}
+    world.store.write_status("ReplicaSet", short["metadata"]["name"], status)
+    workload = (world.workload or {})["status"]
+    updated = created if growing == "v2" else workload["updatedReplicas"]
+    world.store.write_status("Deployment", APP, {**workload, "replicas": 6, "updatedReplicas": updated})
+    for _ in range(3):
+        reconcile(world)
+
+    conditions = {each["type"]: each["message"] for each in world.status["conditions"]}
+    assert conditions["Progressing"].endswith(": FailedCreate: exceeded quota")
+
+
 @dataclass(frozen=True)
 class Release:
     """A release whose only step is rewritten again and again, and a user who scales at some moment of it."""

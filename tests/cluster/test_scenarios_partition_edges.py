@@ -1,0 +1,240 @@
+"""Partition style when something comes in between: edits, scaling, trouble, and ends that nobody planned."""
+
+import pytest
+
+from sandbox import manifests
+from sandbox.names import READY_AFTER, JsonObject
+from sandbox.observation import Predicate
+from tests.cluster import inventory
+from tests.cluster.application import (
+    ALPHA,
+    APPROVE,
+    NAME,
+    V1,
+    V2,
+    V3,
+    Application,
+    is_paused,
+    message,
+    phase,
+)
+from tests.cluster.partitions import ONE_MISSING, STRATEGY, counts, divided, limited, partition
+from tests.cluster.plans import step
+from tests.cluster.product import Product
+from tests.cluster.readiness import counting
+from tests.cluster.test_scenarios_batches import labelled, named
+
+_PAUSED = "Rollout has been paused, you can resume it by kube-cli"
+
+
+def _has_new(pods: int) -> Predicate:
+    """Return whether so many pods of a Deployment, or more, are of its present template."""
+    return lambda found: counts(found)[0] >= pods
+
+
+def _shows(new: int, available: int) -> Predicate:
+    """Return whether a Deployment's columns are so."""
+    return lambda found: counts(found) == (new, available)
+
+
+async def test_leader_is_killed_after_every_pod_that_moved(product: Product, app: Application) -> None:
+    """SIGKILL whenever one more pod is new: whoever comes next goes on from there, and none is lost."""
+    await app.deploy(
+        partition(step(None, "20%"), step(None, "80%"), step(None, "100%"), routed=False),
+        deployment=limited(ONE_MISSING),
+    )
+    before = await inventory.take(app)
+    await app.set_image(V2)
+    await app.waits(1, 3)
+
+    async with counting(app) as readiness:
+        await app.approve()
+        for new in (2, 3, 4):
+            await app.wait("deployments", _has_new(new))
+            product.kill(await product.leader())
+        await app.waits(2, 3)
+        parts = await divided(app)
+        await app.approve()
+        await app.completes(3)
+        await app.serves(V2)
+
+    assert parts == {V1: 1, V2: 4}
+    assert readiness.lowest() >= 4
+    assert inventory.leftovers(before, await inventory.settled(app)) == []
+
+
+async def test_single_step_is_rewritten_to_the_end_under_one_release(app: Application) -> None:
+    """KubeVela's canary-deploy, as it asks by default: annotation, and 20, 50, 100 in the one step."""
+    rollout = manifests.rollout_v1alpha1(grace_period_seconds=0)
+    rollout["metadata"].setdefault("annotations", {})["rollouts.kruise.io/rolling-style"] = "partition"
+    rollout["spec"]["strategy"]["canary"]["steps"] = [{"weight": 20, "pause": {}}]
+    await app.deploy(rollout)
+    before = await inventory.take(app)
+    seen = []
+
+    await app.set_image(V2)
+    await app.waits(1, 1)
+    seen.append((await app.release(), await app.weight(), await divided(app)))
+    await app.rewrite({"weight": 50, "pause": {}}, resource=ALPHA)
+    await app.weighs(50)
+    await app.waits(1, 1)
+    seen.append((await app.release(), await app.weight(), await divided(app)))
+    await app.rewrite({"weight": 100, "pause": {}}, resource=ALPHA)
+    await app.completes()
+
+    (release, *_), *_ = seen
+    assert seen == [(release, 20, {V1: 4, V2: 1}), (release, 50, {V1: 2, V2: 3})]
+    await app.serves(V2)
+    differences = inventory.leftovers(before, await inventory.settled(app))
+    assert [each for each in differences if "/rollouts/" not in each] == []
+
+
+async def test_batches_follow_the_number_of_replicas(app: Application) -> None:
+    """Up, down, to nothing and back: the step keeps its share, and nothing is approved by it."""
+    await app.deploy(partition(step(None, "40%"), step(None, "100%"), routed=False))
+    await app.set_image(V2)
+    await app.waits(1, 2)
+    seen = []
+
+    for replicas, new in ((10, 4), (5, 2), (0, 0), (5, 2)):
+        await app.scale(replicas)
+        await app.wait("deployments", _shows(new, replicas))
+        await app.waits(1, 2)
+        seen.append(await divided(app))
+    await app.approve()
+    await app.completes(2)
+
+    half = {V1: 3, V2: 2}
+    assert seen == [{V1: 6, V2: 4}, half, {}, half]
+    await app.serves(V2)
+
+
+async def test_paused_rollout_moves_nothing_and_still_rolls_back(app: Application) -> None:
+    """`strategy.paused` stops the batches where they are; the old template needs no resuming."""
+    await app.deploy(partition(step(20, "20%"), step(50, "60%"), step(100, "100%")))
+    before = await inventory.take(app)
+    await app.set_image(V2)
+    await app.waits(1, 3)
+    await app.change_rollout({"spec": {"strategy": {"paused": True}}})
+    await app.wait("rollouts", lambda found: message(found) == _PAUSED)
+
+    await app.approve()
+    await app.change({"metadata": {"annotations": {"somebody": "wrote"}}})
+    parts = await divided(app)
+    await app.set_image(V1)
+    await app.rolled_back()
+    await app.serves(V1)
+    await app.change_rollout({"spec": {"strategy": {"paused": None}}})
+
+    assert parts == {V1: 4, V2: 1}
+    expected = ".annotations.somebody was"
+    left = inventory.leftovers(before, await inventory.settled(app))
+    assert [each for each in left if expected not in each] == []
+
+
+async def test_release_is_approved_on_the_deployment_and_its_pods_say_their_batch(app: Application) -> None:
+    """One by the first step, two by the second, whoever owned them when they started."""
+    await app.deploy(partition(step(None, "20%"), step(None, "60%"), step(None, "100%"), routed=False))
+    await app.change(named("r1", image=V2))
+    await app.waits(1, 3)
+    await labelled(app, ("r1", "1"))
+
+    await app.change({"metadata": {"annotations": {APPROVE: f"{await app.release()}/1"}}})
+    await app.waits(2, 3)
+
+    await labelled(app, ("r1", "1"), ("r1", "2"), ("r1", "2"))
+
+
+@pytest.mark.parametrize("steps", [1, 2], ids=["beside", "inside"])
+async def test_version_that_never_gets_ready_costs_no_pod_and_is_taken_back(
+    app: Application, steps: int
+) -> None:
+    """Its first pod stays beside the Deployment; a later one stops the batch: both say why."""
+    await app.deploy(
+        partition(step(None, "20%"), step(None, "80%"), step(None, "100%"), routed=False),
+        deployment=limited(ONE_MISSING),
+    )
+    before = await inventory.take(app)
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "full"}}
+    if steps == 1:
+        await app.set_image(f"{V2}-unready")
+        reason = "ContainersNotReady"
+    else:
+        await app.set_image(V2)
+        await app.waits(1, 3)
+        await app.create({**quota, "spec": {"hard": {"pods": "4"}}})
+        await app.wait(
+            "v1/resourcequotas", lambda found: "pods" in found["status"].get("used", {}), name="full"
+        )
+        await app.approve()
+        reason = "exceeded quota"
+
+    async with counting(app) as readiness:
+        await app.wait("rollouts", _names(reason))
+        await app.set_image(V1)
+        if steps == 2:
+            await app.cluster.delete("v1/resourcequotas", app.namespace, "full")
+        await app.wait("rollouts", lambda found: phase(found) == "Healthy")
+        await app.serves(V1)
+
+    assert readiness.lowest() >= 4
+    left = inventory.leftovers(before, await inventory.settled(app))
+    assert left == []
+
+
+def _names(reason: str) -> Predicate:
+    """Return whether a condition of a Rollout says why."""
+
+    def decide(rollout: JsonObject) -> bool:
+        conditions = rollout.get("status", {}).get("conditions", ())
+        return any(reason in each["message"] for each in conditions)
+
+    return decide
+
+
+async def test_change_during_the_final_roll_is_gated_settled_and_stepped(app: Application) -> None:
+    """The second version is being let out natively when the third comes: one serves alone, then step 1."""
+    await app.deploy(partition(step(None, "20%"), routed=False), deployment=limited(ONE_MISSING))
+    containers = {"spec": {"containers": [{"name": NAME, "image": V2}]}}
+    slow = {"metadata": {"annotations": {READY_AFTER: "0.9"}}}
+    await app.change({"spec": {"template": {**slow, **containers}}})
+    await app.waits(1, 1)
+    await app.approve()
+    await app.wait("deployments", lambda found: not is_paused(found) and counts(found)[0] >= 2)
+
+    async with counting(app) as readiness:
+        await app.set_image(V3)
+        held = await app.get("deployments")
+        await app.waits(1, 1)
+        parts = await divided(app)
+
+    assert is_paused(held)
+    assert readiness.lowest() >= 4
+    assert readiness.most(V3) == 1
+    assert parts[V3] == 1
+    assert sorted(parts.values()) == [1, 4]
+
+
+async def test_strategy_is_held_and_given_back_while_no_webhook_answers(
+    product: Product, app: Application
+) -> None:
+    """The reconciler writes what the webhook would have: the way out never depends on it."""
+    await app.deploy(partition(step(None, "20%"), step(None, "100%"), routed=False))
+    strategy = (await app.get("deployments"))["spec"]["strategy"]
+    await app.set_image(V2)
+    await app.waits(1, 2)
+
+    await product.scale("sluice-webhook", 0)
+    try:
+        async with counting(app) as readiness:
+            await app.cluster.delete("rollouts", app.namespace, NAME)
+            await app.serves(V2)
+            after = await app.wait(
+                "deployments", lambda found: STRATEGY not in found["metadata"]["annotations"]
+            )
+    finally:
+        await product.scale("sluice-webhook", 2)
+
+    assert readiness.lowest() >= 4
+    assert after["spec"]["strategy"] == strategy
+    assert not is_paused(after)
