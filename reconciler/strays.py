@@ -170,7 +170,9 @@ def freed(deployment: JsonObject) -> JsonObject | None:
     ours = (*(GATE_ANNOTATIONS if gated else ()), *((names.STRATEGY,) if held else ()))
     marks = {**_guard(metadata), "labels": {names.WORKLOAD_TYPE: None}, "annotations": dict.fromkeys(ours)}
     paused: JsonObject = {"paused": None} if gated else {}
-    return {"metadata": marks, "spec": {**paused, **({"strategy": merge(held.declared)} if held else {})}}
+    ours_is_in_force = held is not None and deployment["spec"].get("strategy") == held.held
+    strategy = {"strategy": merge(held.declared)} if held and ours_is_in_force else {}
+    return {"metadata": marks, "spec": {**paused, **strategy}}
 
 
 def widened(service: JsonObject) -> JsonObject | None:

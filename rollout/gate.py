@@ -16,7 +16,7 @@ import msgspec
 from rollout import approval, names
 from rollout.parsing import parse
 from rollout.revision import release_id, same_template, template_digest
-from rollout.strategy import Kept, kept
+from rollout.strategy import Kept, kept, redeclared
 from rollout.strategy import recreates as allows_no_two
 from rollout.support import unsupported
 from rollout.wire import JsonObject
@@ -204,9 +204,12 @@ def strategy(decision: Decision, old: Deployment, new: Deployment) -> Kept | Non
         return None
     wrote = _decoded(new.spec.strategy) if new.spec.strategy != old.spec.strategy else before.in_force
     changes = wrote != before.in_force
+    declared = redeclared(before, wrote)
     match decision:
         case Hold() | Close():
-            return replace(before, declared=wrote) if changes and not allows_no_two(wrote) else before
+            if declared is None:
+                return Kept(before.declared, wrote)  # left as it is: the API server refuses it in its words
+            return before if allows_no_two(wrote) or not changes else replace(before, declared=declared)
         case Stranded() if not new.spec.paused:
             return Kept(before.declared)
         case Stranded():

@@ -255,9 +255,9 @@ def _lives(pod: JsonObject) -> bool:
     return "deletionTimestamp" not in pod["metadata"] and phase not in {"Succeeded", "Failed"}
 
 
-def _scaled_for(annotations: Mapping[str, str]) -> tuple[int, int] | None:
+def _scaled_for(annotations: Mapping[str, str]) -> tuple[int | None, int | None]:
     desired, most = (annotations.get(key, "") for key in (names.DESIRED_REPLICAS, names.MAX_REPLICAS))
-    return (int(desired), int(most)) if desired.isdecimal() and most.isdecimal() else None
+    return int(desired) if desired.isdecimal() else None, int(most) if most.isdecimal() else None
 
 
 def read_service(value: JsonObject, rollout_uid: str) -> Service:

@@ -112,7 +112,7 @@ class ReplicaSet:
     stuck: str | None
     """Why its controller cannot create pods."""
     labels: Mapping[str, str]
-    scaled_for: tuple[int, int] | None
+    scaled_for: tuple[int | None, int | None]
     """The Deployment's replicas, and these with its surge, for which its controller last scaled this set."""
 
     @property

@@ -9,13 +9,18 @@ resuming it is an ordinary one, within its owner's limits.
 """
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import ceil, floor
+from typing import Any, TypeGuard
 
 from rollout.wire import JsonObject
 
 _DEFAULT_LIMIT = "25%"  # of maxSurge and maxUnavailable alike
+_LIMITS = ("maxSurge", "maxUnavailable")
+_PERCENT = re.compile(r"[0-9]{1,9}%", re.ASCII)
+_NONE = (0, "0%")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +47,52 @@ def kept(annotation: str | None) -> Kept | None:
         value = json.loads(annotation or "")
     except (ValueError, RecursionError):
         return None
-    declared, held = (value.get(key) for key in ("declared", "held")) if isinstance(value, dict) else (0, 0)
-    if not isinstance(declared, Mapping) or not isinstance(held, Mapping | None):
+    said: dict[str, Any] = value if isinstance(value, dict) else {}
+    declared, held = said.get("declared"), said.get("held")
+    if not is_valid(declared) or (held is not None and not is_valid(held)):
         return None
     return Kept(declared, held)
+
+
+def is_valid(strategy: object) -> TypeGuard[JsonObject]:
+    """Tell whether the API server would accept a strategy; what is left out is a default."""
+    if not isinstance(strategy, Mapping):
+        return False
+    kind, rolling = strategy.get("type", "RollingUpdate"), strategy.get("rollingUpdate")
+    if kind == "Recreate":
+        return rolling is None
+    limits = {} if rolling is None else rolling
+    if kind != "RollingUpdate" or not isinstance(limits, Mapping):
+        return False
+    surge, unavailable = (limits.get(key, _DEFAULT_LIMIT) for key in _LIMITS)
+    sound = _is_limit(surge) and _is_limit(unavailable) and not _is_more_than_all(unavailable)
+    return sound and not (surge in _NONE and unavailable in _NONE)
+
+
+def _is_limit(value: object) -> bool:
+    if isinstance(value, str):
+        return bool(_PERCENT.fullmatch(value))
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_more_than_all(unavailable: int | str) -> bool:
+    return isinstance(unavailable, str) and int(unavailable.removesuffix("%")) > 100  # noqa: PLR2004 - percent
+
+
+def redeclared(before: Kept, written: JsonObject) -> JsonObject | None:
+    """Say what the owner wants who wrote a strategy over the one that is held; None for no valid one.
+
+    A patch of one limit is merged with the held one: what is as it is held, was not written.
+    """
+    held, own, new = (_limits_of(each) for each in (before.in_force, before.declared, written))
+    said = {key: value if value != held.get(key) else own.get(key, value) for key, value in new.items()}
+    merged = {**written, "rollingUpdate": said} if said else written
+    return next((each for each in (merged, written) if is_valid(each)), None)
+
+
+def _limits_of(strategy: JsonObject) -> JsonObject:
+    rolling = strategy.get("rollingUpdate")
+    return rolling if isinstance(rolling, Mapping) else {}
 
 
 def recreates(strategy: JsonObject) -> bool:
@@ -72,7 +119,7 @@ def narrowed(declared: JsonObject, replicas: int, batch: int, extra: int = 0) ->
     else none. ``extra`` is added in any case.
     """
     own = declared.get("rollingUpdate") or {}
-    surge, unavailable = limits(declared, replicas)
+    surge, unavailable = limits(declared, max(1, replicas))  # of none, no limit leaves any: that is not valid
     most = min(surge, max(1, batch)) if unavailable == 0 else 0
     missing = 0 if unavailable == 0 else own.get("maxUnavailable", _DEFAULT_LIMIT)
     return {
@@ -84,7 +131,7 @@ def narrowed(declared: JsonObject, replicas: int, batch: int, extra: int = 0) ->
 def merge(strategy: JsonObject) -> JsonObject:
     """Build the merge patch by which a Deployment gets a strategy, whatever it has."""
     rolling = strategy.get("rollingUpdate")
-    parts = {key: (rolling or {}).get(key) for key in ("maxSurge", "maxUnavailable")}
+    parts = {key: (rolling or {}).get(key) for key in _LIMITS}
     return {"type": strategy.get("type"), "rollingUpdate": parts if rolling else None}
 
 

@@ -225,7 +225,7 @@ def _frozen(facts: Facts) -> Plan:
     )
     unchanged = recorded.plan_digest == steps_digest(steps) and 1 <= recorded.step <= len(steps)
     if (facts.canary or facts.inside) and unchanged:
-        beginning, upgrading, _ = _stages(facts, steps[recorded.step - 1])
+        beginning, upgrading, _ = _stages(facts, steps[recorded.step - 1], still=True)
         tasks = (*beginning.tasks, *upgrading.tasks)
     outcome = first_unfinished(tasks)
     # A plan that is edited meanwhile is looked at when the release goes on.
@@ -253,13 +253,18 @@ def _work(facts: Facts, step: Step) -> tuple[StepState, Outcome]:
     return StepState.STEP_PAUSED, DONE
 
 
-def _stages(facts: Facts, step: Step) -> tuple[_Stage, ...]:
+def _stages(facts: Facts, step: Step, *, still: bool = False) -> tuple[_Stage, ...]:
+    """Give the work of a step; ``still``: no stable pod is replaced that is not replaced yet."""
     total, routing = pods.wanted(facts, step), routes.wanted(step)
+    if still and facts.inside:
+        total = min(total, facts.inside.replicas)
     need = pods.needed(facts, total)
     limit = routing if need else ALL_STABLE  # a workload scaled to zero has nothing to send requests to
     each = _for_each(facts.spec.routings)
     each_service = _for_each({ref.service: ref for ref in facts.spec.routings}.values())
     divided: tuple[Task, ...] = (
+        # Held to the stable revision, a Service would find no pod.
+        lambda: closing.unite(facts) if facts.stranded else DONE,
         each(lambda ref: routes.restrict(facts, ref, limit)),
         lambda: _shrunk(facts, total),
         each_service(lambda ref: services.pin(facts, ref)),
@@ -286,8 +291,9 @@ def _stages(facts: Facts, step: Step) -> tuple[_Stage, ...]:
                 each_service(lambda ref: services.suitable(facts, ref)),
                 each(lambda ref: routes.suitable(facts, ref)),
                 lambda: _settled(facts),
-                *((lambda: strategy.narrow(facts, parts.room(facts, total)),) if facts.parts else ()),
-                *((lambda: closing.unite(facts),) if whole else divided),
+                *((lambda: closing.unite(facts),) if whole else ()),
+                *((lambda: _narrowed(facts, total, whole=whole),) if facts.parts else ()),
+                *(() if whole else divided),
             ),
         ),
         _Stage(
@@ -296,6 +302,10 @@ def _stages(facts: Facts, step: Step) -> tuple[_Stage, ...]:
         ),
         _Stage(StepState.STEP_TRAFFIC_ROUTING, () if whole else routed),
     )
+
+
+def _narrowed(facts: Facts, total: int, *, whole: bool) -> Outcome:
+    return strategy.narrow(facts, parts.room(facts, total), whole=whole)
 
 
 def _settled(facts: Facts) -> Outcome:

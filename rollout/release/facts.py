@@ -137,6 +137,11 @@ class Facts:
 
     # --- revisions -------------------------------------------------------------------------------
 
+    @property
+    def known(self) -> tuple[ReplicaSet, ...]:
+        """The workload's own ReplicaSets, with pods or without."""
+        return tuple(self._owned_sets(self.workload))
+
     @cached_property
     def serving(self) -> tuple[ReplicaSet, ...]:
         """The workload's own ReplicaSets that are asked to run pods."""
@@ -151,8 +156,8 @@ class Facts:
                 if each.hash == recorded:
                     return each
         others = [each for each in self.serving if each.digest != self.workload.digest]
-        before = [each for each in others if each.hash == recorded and each.ready]
-        if self._stands_between and before:
+        before = [each for each in self.known if each.hash == recorded and (each.ready or not each.replicas)]
+        if self._stands_between and before and before[0].digest != self.workload.digest:
             return before[0]
         return max(others or self.serving, key=_weightiest, default=None)
 
@@ -228,6 +233,11 @@ class Facts:
         kept, patch = self.workload.kept, self.spec.pod_template_patch
         asked = self.spec.style is Style.PARTITION and not (patch.labels or patch.annotations)
         return asked or (kept is not None and kept.held is not None)
+
+    @property
+    def stranded(self) -> bool:
+        """Tell whether the Deployment has only new pods: scaled down, it may lose the last stable one."""
+        return self.inside is not None and (self.stable is None or not self.stable.replicas)
 
     @cached_property
     def inside(self) -> ReplicaSet | None:

@@ -120,17 +120,19 @@ def _resized(canary: Deployment, approved: ReplicaSet, size: int) -> Outcome:
 def _reckoned(facts: Facts, approved: ReplicaSet) -> Outcome:
     """Write what proportional scaling is reckoned from: by the canary's own numbers it cuts stable pods."""
     workload = facts.workload
-    wanted = (workload.replicas, workload.replicas + workload.max_surge)
-    if approved.scaled_for == wanted:
+    if approved.scaled_for == (workload.replicas, workload.replicas + workload.max_surge):
         return DONE
-    desired, most = wanted
-    change = {
-        "metadata": {"annotations": {names.DESIRED_REPLICAS: str(desired), names.MAX_REPLICAS: str(most)}}
-    }
+    change = {"metadata": {"annotations": reckoned_from(workload)}}
     patch = Patch(approved.target, guarded(approved.target, change), why="let it be adopted without a cut")
     return Doing(
         f"prepares ReplicaSet {approved.target.name} for Deployment {workload.target.name}", (patch,)
     )
+
+
+def reckoned_from(workload: Deployment) -> dict[str, str]:
+    """Give the annotations that a ReplicaSet of a Deployment has when it has just been scaled with it."""
+    most = workload.replicas + workload.max_surge
+    return {names.DESIRED_REPLICAS: str(workload.replicas), names.MAX_REPLICAS: str(most)}
 
 
 def _left_behind(canary: Deployment) -> Outcome:

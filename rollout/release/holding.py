@@ -57,7 +57,8 @@ def _opened(facts: Facts) -> Outcome:
     target, kept = facts.workload.target, facts.workload.kept
     annotations: dict[str, str | None] = dict.fromkeys(GATE_ANNOTATIONS)
     if kept:  # the webhook gives the strategy back in the same write
-        annotations[names.STRATEGY] = Kept(kept.declared).annotation()
+        own = facts.workload.strategy not in (kept.held, kept.declared)
+        annotations[names.STRATEGY] = None if own else Kept(kept.declared).annotation()
     change = {"metadata": {"annotations": annotations}, "spec": {"paused": None}}
     patch = Patch(target, guarded(target, change), why="let the Deployment roll out natively")
     return Doing(f"opens the gate of Deployment {target.name}", (patch,))

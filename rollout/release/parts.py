@@ -10,12 +10,14 @@ larger one's counterpart smaller; a push against the largest is undone. No more 
 Deployment within its owner's limits while the new ones start.
 """
 
+from dataclasses import dataclass
 from datetime import timedelta
 
 from rollout import messages, names
 from rollout.actions import Patch
 from rollout.release import handover, pods, strategy
 from rollout.release.facts import Facts, guarded
+from rollout.release.forecast import Forecast, Outlook
 from rollout.release.outcome import DONE, Doing, Outcome, first_unfinished, resting_on
 from rollout.snapshot import ReplicaSet
 from rollout.status import parse_time
@@ -41,27 +43,7 @@ def shrink(facts: Facts, total: int) -> Outcome:
         return pods.shrink(facts, total)
     if facts.stable is None or facts.inside.replicas <= total:
         return DONE
-    if _has_all(facts):
-        return _divide(facts, facts.inside, facts.stable, total)
     return _move(facts, facts.inside, facts.stable, facts.inside.replicas - total)
-
-
-def _divide(facts: Facts, whole: ReplicaSet, stable: ReplicaSet, total: int) -> Outcome:
-    """Bring the stable revision back where all pods are new.
-
-    The controller takes every other revision's pods when its newest one has all it is asked for, by the
-    number that stands on the set as well: written otherwise, it does not until it writes that anew.
-    """
-    workload = facts.workload
-    count = min(workload.replicas - total, max(0, facts.spare))
-    if not facts.scaled or not count:
-        return Doing(messages.waits_to_move(workload.target.name, stable.target.name))
-    if whole.scaled_for and whole.scaled_for[0] == workload.replicas:
-        note = {names.DESIRED_REPLICAS: str(workload.replicas + 1)}
-        change = guarded(whole.target, {"metadata": {"annotations": note}})
-        patch = Patch(whole.target, change, why="let the stable revision have pods again")
-        return Doing(messages.waits_to_move(workload.target.name, stable.target.name), (patch,))
-    return _sized(facts, stable, count)
 
 
 def takes_all(facts: Facts, total: int) -> bool:
@@ -71,7 +53,8 @@ def takes_all(facts: Facts, total: int) -> bool:
     """
     workload = facts.workload
     stuck = _has_all(facts) and (workload.max_surge > 0 or not workload.max_unavailable)
-    return workload.replicas > 0 and (total == workload.replicas or stuck)
+    beside = facts.canary is not None and not facts.inside and not handover.possible(facts)
+    return workload.replicas > 0 and not beside and (total == workload.replicas or stuck)
 
 
 def _has_all(facts: Facts) -> bool:
@@ -80,12 +63,17 @@ def _has_all(facts: Facts) -> bool:
 
 def settle(facts: Facts) -> Outcome:
     """Give the pods of a version that was replaced in the middle of its release back to the stable one."""
-    stable, others = facts.stable, sorted(facts.unsettled, key=lambda each: (-each.replicas, _age(each)))
-    if not others or stable is None:
+    stable, replaced = facts.stable, _replaced(facts)
+    if replaced is None or stable is None:
         return DONE
-    if outcome := strategy.narrow(facts, extra=_evening(facts, others[0])):
+    if outcome := strategy.narrow(facts, extra=_evening(facts, replaced)):
         return outcome
-    return _move(facts, others[0], stable, others[0].replicas)
+    return _move(facts, replaced, stable, replaced.replicas)
+
+
+def _replaced(facts: Facts) -> ReplicaSet | None:
+    """Give the version that goes next, of those that were replaced in the middle of their release."""
+    return min(facts.unsettled, key=lambda each: (-each.replicas, _age(each)), default=None)
 
 
 def _begin(facts: Facts, total: int) -> Outcome:
@@ -133,25 +121,84 @@ def _younger(facts: Facts) -> Outcome:
 
 
 def _move(facts: Facts, source: ReplicaSet, goal: ReplicaSet, distance: int) -> Outcome:
-    """Move as many pods as may be missing for a while, or do not serve anyway; later looks move more."""
+    """Move as many pods as may be missing for a while, or do not serve anyway; later looks move more.
+
+    Where no push would move any, whatever was available, they stay as they are.
+    """
     if not facts.scaled:
         return Doing(messages.waits_for_scaling(facts.workload.target.name))
-    count = min(distance, max(0, facts.spare) + source.replicas - min(source.ready, source.replicas))
-    if not count:
-        due, trouble = pods.told(facts, goal)
-        waits = messages.waits_to_move(facts.workload.target.name, goal.target.name, trouble)
-        return Doing(waits, until=due, trouble=trouble)
-    ahead = source.replicas - goal.replicas
-    favoured = _age(goal) > _age(source)
-    enough = max(1, ahead if favoured else ahead + 1)  # from there on the goal is the largest
-    room = ahead if favoured else ahead - 1  # so long the source stays it
-    if count >= enough:
-        return _sized(facts, source, source.replicas - count)
-    if room >= 1:
-        return _sized(facts, goal, goal.replicas + min(count, room))
-    if max(0, facts.spare) >= enough:  # further than asked: a step in the other direction is always possible
-        return _sized(facts, source, source.replicas - enough)
-    return DONE
+    way, seen = _Way(facts, source, goal, distance), Outlook.of(facts)
+    if push := way.push(seen):
+        return _sized(facts, *push)
+    if way.push(seen.unsaturated):
+        return _unsaturated(facts)
+    if not way.push(seen.unsaturated.at_its_best):
+        return DONE
+    due, trouble = pods.told(facts, goal)
+    waits = messages.waits_to_move(facts.workload.target.name, goal.target.name, trouble)
+    return Doing(waits, until=due, trouble=trouble)
+
+
+@dataclass(frozen=True)
+class _Way:
+    """From one revision to another, and how far pods are to go."""
+
+    facts: Facts
+    source: ReplicaSet
+    goal: ReplicaSet
+    distance: int
+
+    def push(self, outlook: Outlook) -> tuple[ReplicaSet, int] | None:
+        """Find which revision to give which size, that as many pods as possible move, but no further.
+
+        Failing that, some further than asked: a step in the other direction is always possible.
+        """
+        workload = self.facts.workload
+        spare = outlook.spare(workload.replicas - workload.max_unavailable)
+        source, goal = self.source.replicas, self.goal.replicas
+        most = spare + outlook.room + source - outlook.ready[self.source.target.name]
+        near = range(min(self.distance, most), 0, -1)
+        for count in (*near, *range(len(near) + 1, most + 1)):
+            for pushed, size in ((self.goal, goal + count), (self.source, max(0, source - count))):
+                after = outlook.after(pushed.target.name, size)
+                if after.lost <= spare and self._leads(after, most if count > len(near) else self.distance):
+                    return pushed, size
+        return None
+
+    def _leads(self, after: Forecast, most: int) -> bool:
+        """Tell whether pods come where they shall, at most so many, and nowhere else."""
+        source, goal = self.source.target.name, self.goal.target.name
+        gone = self.facts.unsettled
+        others = (each for each in self.facts.known if each.target.name not in {source, goal})
+        gained = after.sizes[goal] - self.goal.replicas
+        # The last one of those that were let out goes only where all are to be new.
+        emptied = not after.sizes[source] and self.source is self.facts.stable and gained > self.distance
+        # One that has all it is asked for gains nothing by what the other still has.
+        surplus = not gained and self.goal.replicas >= self.facts.workload.replicas
+        return (
+            (0 < gained <= most or (surplus and after.sizes[source] < self.source.replicas))
+            and after.sizes[source] <= self.source.replicas
+            and not emptied
+            and all(
+                after.sizes[each.target.name] == each.replicas
+                or (each in gone and after.sizes[each.target.name] < each.replicas)
+                for each in others
+            )
+        )
+
+
+def _unsaturated(facts: Facts) -> Outcome:
+    """Have the controller leave the stable revision what it is given, where all pods are new.
+
+    By the annotation it knows that the newest one was given everything, and takes all others' pods then. It
+    writes the annotation anew with the next push; without one, a Deployment rolls out as any other.
+    """
+    newest = facts.newest
+    if newest is None:
+        return DONE
+    change = guarded(newest.target, {"metadata": {"annotations": {names.DESIRED_REPLICAS: None}}})
+    patch = Patch(newest.target, change, why="let the stable revision have pods again")
+    return Doing(f"prepares ReplicaSet {newest.target.name} to give pods back", (patch,))
 
 
 def room(facts: Facts, total: int) -> int:
@@ -159,7 +206,9 @@ def room(facts: Facts, total: int) -> int:
 
     One more must not make all of the Deployment's pods new: the controller would take the others.
     """
-    inside, workload = facts.inside, facts.workload
+    inside, workload, replaced = facts.inside, facts.workload, _replaced(facts)
+    if replaced:
+        return _evening(facts, replaced)
     if inside is None or inside.replicas <= total:
         return 0
     held = workload.max_surge > strategy.beside(facts)
@@ -183,8 +232,11 @@ def _age(revision: ReplicaSet) -> tuple[str, str]:
 
 def _sized(facts: Facts, revision: ReplicaSet, replicas: int) -> Outcome:
     """Push, while what serves and how much of it may be missing are as they were seen."""
-    change = guarded(revision.target, {"spec": {"replicas": replicas}})
-    patch = Patch(revision.target, change, why="move pods from one revision to the other")
+    # The controller reckons proportions from these: as they should be, or an empty set may have old ones.
+    reckoned = handover.reckoned_from(facts.workload)
+    size = {"metadata": {"annotations": reckoned}, "spec": {"replicas": replicas}}
+    why = "move pods from one revision to the other"
+    patch = Patch(revision.target, guarded(revision.target, size), why=why)
     pushing = Doing(f"scales ReplicaSet {revision.target.name} to {replicas}", (patch,))
     others = (each.target for each in facts.serving if each is not revision)
     return resting_on((facts.workload.target, *others), pushing)

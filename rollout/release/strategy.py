@@ -8,22 +8,34 @@ from rollout import names, strategy
 from rollout.actions import Patch
 from rollout.release import pods
 from rollout.release.facts import Facts, guarded
+from rollout.release.forecast import Outlook
 from rollout.release.outcome import DONE, Doing, Outcome
 from rollout.snapshot import Deployment
 from rollout.strategy import Kept
 from rollout.wire import JsonObject
 
 
-def narrow(facts: Facts, extra: int = 0) -> Outcome:
-    """Have the Deployment run hardly more pods than its replicas; ``extra`` beside what the plan needs."""
+def narrow(facts: Facts, extra: int = 0, *, whole: bool = False) -> Outcome:
+    """Have the Deployment run hardly more pods than its replicas; ``extra`` beside what the plan needs.
+
+    ``whole``: all pods are to be new. Where another strategy would cost pods that serve, or the last of a
+    revision, the one that is in force stays for now.
+    """
     workload, declared = facts.workload, declared_by(facts.workload)
     held = strategy.narrowed(declared, workload.replicas, _batch(facts), extra)
     surge, _ = strategy.limits(held, workload.replicas)
-    # What is more than these at the moment, the controller cuts at once, whether the rest serves or not.
-    cut = sum(each.replicas for each in facts.serving) - workload.replicas - surge
-    if cut > max(0, facts.spare):
+    if workload.strategy != held and not _harmless(facts, surge, whole=whole):
         return DONE
     return _have(facts, Kept(declared, held), "what one revision gets, the other gives")
+
+
+def _harmless(facts: Facts, surge: int, *, whole: bool) -> bool:
+    """Tell whether the controller, at once, neither cuts what serves nor gives the new version all pods."""
+    workload, outlook = facts.workload, Outlook.of(facts)
+    after = outlook.with_surge(surge).after()
+    spared = after.lost <= outlook.spare(workload.replicas - workload.max_unavailable)
+    emptied = any(not after.sizes[each.target.name] for each in facts.serving)
+    return spared and (whole or facts.inside is None or not emptied)
 
 
 def give_back(facts: Facts) -> Outcome:
@@ -31,6 +43,8 @@ def give_back(facts: Facts) -> Outcome:
     kept = facts.workload.kept
     if kept is None or facts.gated:
         return DONE
+    if facts.workload.strategy not in (kept.held, kept.declared):
+        return _write(facts, {"metadata": {"annotations": {names.STRATEGY: None}}}, "its owner wrote another")
     if kept.held is not None:
         return _have(facts, Kept(kept.declared), "the release has ended")
     annotations = {names.STRATEGY: None}

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from rollout.strategy import Kept, kept, limits, merge, narrowed
+from rollout.strategy import Kept, is_valid, kept, limits, merge, narrowed
 
 Json = dict[str, Any]
 
@@ -48,6 +48,20 @@ def test_strategy_is_narrowed_to_what_the_plan_needs(
     assert narrowed(declared, replicas, batch, extra) == expected
 
 
+@pytest.mark.parametrize("replicas", [0, 1, 2, 5, 100])
+def test_narrowed_strategy_is_one_that_the_api_server_accepts(replicas: int) -> None:
+    """Of no replicas, no limit leaves any: both come to nothing, but must not say so."""
+    for declared in (
+        {},
+        rolling("25%", "25%"),
+        rolling(1, 0),
+        rolling(0, 1),
+        rolling("1%", "1%"),
+        rolling(0, "9%"),
+    ):
+        assert is_valid(narrowed(declared, replicas, 1))
+
+
 def test_narrowed_strategy_never_lets_more_pods_be_missing() -> None:
     """Resumed by hand, the Deployment rolls within its owner's limits."""
     for replicas in range(1, 30):
@@ -65,7 +79,20 @@ def test_what_is_kept_is_read_as_it_was_written(value: Kept) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", [None, "", "[]", "1", "{}", '{"declared":1}', '{"declared":{},"held":1}', "[" * 9999]
+    "text",
+    [
+        None,
+        "",
+        "[]",
+        "1",
+        "{}",
+        '{"declared":1}',
+        '{"declared":{},"held":1}',
+        '{"declared":{"rollingUpdate":{"maxSurge":"x%"}}}',
+        '{"declared":{"rollingUpdate":{"maxSurge":0,"maxUnavailable":"0%"}}}',
+        '{"declared":{"type":"Recreate","rollingUpdate":{}}}',
+        "[" * 9999,
+    ],
 )
 def test_what_we_did_not_write_is_nothing(text: str | None) -> None:
     """Whoever wrote it, it is not given to the Deployment."""

@@ -58,6 +58,36 @@ def test_what_somebody_writes_meanwhile_is_kept_for_the_end(kept: Kept | None) -
     assert result == divided(kept=Kept(WIDE, NARROW))
 
 
+def rolling(surge: int | str, unavailable: int | str) -> Json:
+    """Return a rolling update with these limits."""
+    return {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": surge, "maxUnavailable": unavailable}}
+
+
+@pytest.mark.parametrize("unavailable", [0, 1, "50%"])
+def test_patch_of_one_limit_changes_that_one_of_the_owners(unavailable: int | str) -> None:
+    """The API server has merged it with the strategy that is held: the surge of that is not the owner's."""
+    new = divided(strategy=rolling(0, unavailable))
+
+    result = reviews.patched(new, answer(divided(), new))
+
+    assert result == divided(kept=Kept(rolling("25%", unavailable), NARROW))
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [rolling(1, value) for value in ("abc%", "25", "25 %", "1.5%", -3, "150%", True, "٣%")]
+    + [rolling(-5, 1), {"type": "Foo"}, {"type": "RollingUpdate", "rollingUpdate": 5}],
+    ids=str,
+)
+def test_strategy_that_is_none_is_left_for_the_api_server_to_refuse(bad: Json) -> None:
+    """Kept for the end, it would keep the release from ending; refused, it is told in the usual words."""
+    new = divided(strategy=bad)
+
+    result = reviews.patched(new, answer(divided(), new))
+
+    assert result["spec"]["strategy"] == bad
+
+
 def test_own_strategy_applied_again_changes_nothing() -> None:
     """As a client does that applies its manifest every second."""
     found = answer(divided(), divided(strategy=OWN))

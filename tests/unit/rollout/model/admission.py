@@ -59,10 +59,19 @@ def _narrow(old: JsonObject, new: JsonObject) -> JsonObject:
         return new
     said, wrote = json.loads(kept), new["spec"].get("strategy")
     if wrote != old["spec"].get("strategy"):
-        said = {**said, "declared": wrote}
+        said = {**said, "declared": _meant(old["spec"]["strategy"], said["declared"], wrote)}
     annotations = {names.STRATEGY: json.dumps(said, separators=(",", ":"), sort_keys=True)}
     held = {**new, "spec": {**new["spec"], "strategy": old["spec"]["strategy"]}}
     return _merged(held, {"metadata": {"annotations": annotations}})
+
+
+def _meant(held: JsonObject, declared: JsonObject, wrote: JsonObject) -> JsonObject:
+    """Take from what somebody wrote over the held strategy what differs from it."""
+    meant = dict(wrote["rollingUpdate"])
+    for key, value in wrote["rollingUpdate"].items():
+        if value == held["rollingUpdate"].get(key) and key in (declared.get("rollingUpdate") or {}):
+            meant[key] = declared["rollingUpdate"][key]
+    return {**wrote, "rollingUpdate": meant}
 
 
 def _ids(value: JsonObject) -> set[str]:

@@ -269,7 +269,7 @@ def _service_write(world: World, snapshot: Snapshot, old: JsonObject | None, new
         expect("stable-keeps-endpoints", holds=not lost, text="a write of ours left the stable Service empty")
         fresh = {digest_of_tag(tag) for tag in has - had}
         theirs = world.torn or world.hand_on_canary or world.workload is None
-        unapproved = set() if theirs else fresh - world.released - _whole(world, snapshot)
+        unapproved = set() if theirs else fresh - world.released - _whole(world, snapshot) - _alone(snapshot)
         expect("wide-after-canary", holds=not unapproved, text="the stable Service was widened over a canary")
     elif new is None:
         reaches = _all_sent(world, snapshot).reaches
@@ -632,9 +632,17 @@ def _whole(world: World, snapshot: Snapshot) -> set[str]:
         return set()
     inside = 1 <= step <= len(spec.steps)
     whole = inside and _total(world, spec.steps[step - 1], workload.replicas) == workload.replicas
-    own = [each for each in snapshot.replica_sets if each.owner_uid == workload.target.uid and each.replicas]
-    stuck = bool(own) and all(each.digest == workload.digest for each in own) and not _divisible(workload)
+    stuck = bool(_alone(snapshot)) and not _divisible(workload)
     return {workload.digest} if whole or stuck else set()
+
+
+def _alone(snapshot: Snapshot) -> set[str]:
+    """Give the new version of a Deployment that asks for no other pods: scaled down, it lost the others."""
+    workload = snapshot.workload
+    uid = workload.target.uid if workload else ""
+    own = [each for each in snapshot.replica_sets if each.owner_uid == uid and each.replicas]
+    new = workload is not None and bool(own) and all(each.digest == workload.digest for each in own)
+    return {workload.digest} if workload and new else set()
 
 
 def _divisible(workload: Deployment) -> bool:
