@@ -170,8 +170,8 @@ def freed(deployment: JsonObject) -> JsonObject | None:
     ours = (*(GATE_ANNOTATIONS if gated else ()), *((names.STRATEGY,) if held else ()))
     marks = {**_guard(metadata), "labels": {names.WORKLOAD_TYPE: None}, "annotations": dict.fromkeys(ours)}
     paused: JsonObject = {"paused": None} if gated else {}
-    ours_is_in_force = held is not None and deployment["spec"].get("strategy") == held.held
-    strategy = {"strategy": merge(held.declared)} if held and ours_is_in_force else {}
+    is_ours = held is not None and held.has(deployment["spec"].get("strategy") or {})
+    strategy = {"strategy": merge(held.declared)} if held and is_ours else {}
     return {"metadata": marks, "spec": {**paused, **strategy}}
 
 

@@ -1,7 +1,7 @@
 """The update strategy of a Deployment: its limits, and the narrower one of a release that goes on inside it.
 
-    sluice.dev/strategy: {"declared": {...}, "held": {...}}   while the release lasts: held is in force
-    sluice.dev/strategy: {"declared": {...}}                  at its end: declared is given back
+    sluice.dev/strategy: {"declared": {...}, "held": {...}}       while the release lasts: held is in force
+    sluice.dev/strategy: {"declared": {...}, "replaces": {...}}   at its end: declared is given back
 
 A paused Deployment keeps its revisions at replicas and maxSurge together, whatever is ready. Narrowed,
 what one revision gets the other gives. It stays a rolling update: were nothing of ours there any more,
@@ -29,16 +29,27 @@ class Kept:
 
     declared: JsonObject
     held: JsonObject | None = None
+    replaces: JsonObject | None = None
+    """The one of ours that was in force when this was said: it still is until a webhook has followed."""
 
     @property
     def in_force(self) -> JsonObject:
         """The strategy that the Deployment is to have."""
         return self.declared if self.held is None else self.held
 
+    def has(self, strategy: JsonObject) -> bool:
+        """Tell whether a strategy is one that was held here: whoever wrote another one meant it."""
+        return strategy in (self.held, self.replaces)
+
+    def instead_of(self, strategy: JsonObject, held: JsonObject | None = None) -> "Kept":
+        """Hold another strategy, or none, in the place of the one that is in force."""
+        return Kept(self.declared, held, strategy if self.has(strategy) else None)
+
     def annotation(self) -> str:
         """Write it as the Deployment's annotation."""
-        held = {} if self.held is None else {"held": self.held}
-        return json.dumps({"declared": self.declared, **held}, separators=(",", ":"), sort_keys=True)
+        said = {"declared": self.declared, "held": self.held, "replaces": self.replaces}
+        said = {key: value for key, value in said.items() if value is not None}
+        return json.dumps(said, separators=(",", ":"), sort_keys=True)
 
 
 def kept(annotation: str | None) -> Kept | None:
@@ -48,10 +59,10 @@ def kept(annotation: str | None) -> Kept | None:
     except (ValueError, RecursionError):
         return None
     said: dict[str, Any] = value if isinstance(value, dict) else {}
-    declared, held = said.get("declared"), said.get("held")
-    if not is_valid(declared) or (held is not None and not is_valid(held)):
+    declared, held, replaces = said.get("declared"), said.get("held"), said.get("replaces")
+    if not is_valid(declared) or not all(each is None or is_valid(each) for each in (held, replaces)):
         return None
-    return Kept(declared, held)
+    return Kept(declared, held, replaces)
 
 
 def is_valid(strategy: object) -> TypeGuard[JsonObject]:

@@ -8,7 +8,6 @@ from rollout.actions import Patch
 from rollout.release.facts import GATE_ANNOTATIONS, Facts, guarded
 from rollout.release.outcome import DONE, Doing, Outcome, resting_on
 from rollout.snapshot import ReplicaSet
-from rollout.strategy import Kept
 
 
 def hold(facts: Facts) -> Outcome:
@@ -57,8 +56,9 @@ def _opened(facts: Facts) -> Outcome:
     target, kept = facts.workload.target, facts.workload.kept
     annotations: dict[str, str | None] = dict.fromkeys(GATE_ANNOTATIONS)
     if kept:  # the webhook gives the strategy back in the same write
-        own = facts.workload.strategy not in (kept.held, kept.declared)
-        annotations[names.STRATEGY] = None if own else Kept(kept.declared).annotation()
+        strategy = facts.workload.strategy
+        ours = kept.has(strategy)
+        annotations[names.STRATEGY] = kept.instead_of(strategy).annotation() if ours else None
     change = {"metadata": {"annotations": annotations}, "spec": {"paused": None}}
     patch = Patch(target, guarded(target, change), why="let the Deployment roll out natively")
     return Doing(f"opens the gate of Deployment {target.name}", (patch,))

@@ -4,6 +4,8 @@ Only the annotation is written: the webhook changes ``spec.strategy`` in the sam
 stays its owner's under server-side apply. If it did not, the strategy itself is written here.
 """
 
+from dataclasses import replace
+
 from rollout import names, strategy
 from rollout.actions import Patch
 from rollout.release import pods
@@ -26,7 +28,14 @@ def narrow(facts: Facts, extra: int = 0, *, whole: bool = False) -> Outcome:
     surge, _ = strategy.limits(held, workload.replicas)
     if workload.strategy != held and not _harmless(facts, surge, whole=whole):
         return DONE
-    return _have(facts, Kept(declared, held), "what one revision gets, the other gives")
+    kept = workload.kept or Kept(declared)
+    if (kept.declared, kept.held) != (declared, held):
+        wanted = replace(kept, declared=declared).instead_of(workload.strategy, held)
+        return _mark(facts, wanted, "what one revision gets, the other gives")
+    if workload.strategy != held:
+        change = {"spec": {"strategy": strategy.merge(held)}}
+        return _write(facts, change, "the webhook did not narrow the strategy")
+    return DONE
 
 
 def _harmless(facts: Facts, surge: int, *, whole: bool) -> bool:
@@ -43,18 +52,23 @@ def give_back(facts: Facts) -> Outcome:
     kept = facts.workload.kept
     if kept is None or facts.gated:
         return DONE
-    if facts.workload.strategy not in (kept.held, kept.declared):
-        return _write(facts, {"metadata": {"annotations": {names.STRATEGY: None}}}, "its owner wrote another")
+    ended: JsonObject = {"metadata": {"annotations": {names.STRATEGY: None}}}
+    if not kept.has(facts.workload.strategy):
+        return _write(facts, ended, "the strategy is its owner's already")
     if kept.held is not None:
-        return _have(facts, Kept(kept.declared), "the release has ended")
-    annotations = {names.STRATEGY: None}
-    change = {"metadata": {"annotations": annotations}, "spec": {"strategy": strategy.merge(kept.declared)}}
+        return _mark(facts, kept.instead_of(facts.workload.strategy), "the release has ended")
+    change = {**ended, "spec": {"strategy": strategy.merge(kept.declared)}}
     return _write(facts, change, "the webhook did not give the strategy back")
 
 
 def declared_by(workload: Deployment) -> JsonObject:
     """Give the strategy that a Deployment's owner wants, whatever is held at present."""
-    return workload.kept.declared if workload.kept else workload.strategy
+    kept = workload.kept
+    if kept is None:
+        return workload.strategy
+    if kept.has(workload.strategy) or workload.recreates:
+        return kept.declared
+    return strategy.redeclared(kept, workload.strategy) or kept.declared
 
 
 def beside(facts: Facts) -> int:
@@ -70,14 +84,8 @@ def _batch(facts: Facts) -> int:
     return max(total - before for before, total in zip([0, *totals], totals, strict=False))
 
 
-def _have(facts: Facts, wanted: Kept, why: str) -> Outcome:
-    workload = facts.workload
-    if workload.kept != wanted:
-        return _write(facts, {"metadata": {"annotations": {names.STRATEGY: wanted.annotation()}}}, why)
-    if workload.strategy != wanted.in_force:
-        change = {"spec": {"strategy": strategy.merge(wanted.in_force)}}
-        return _write(facts, change, "the webhook did not narrow the strategy")
-    return DONE
+def _mark(facts: Facts, wanted: Kept, why: str) -> Outcome:
+    return _write(facts, {"metadata": {"annotations": {names.STRATEGY: wanted.annotation()}}}, why)
 
 
 def _write(facts: Facts, change: JsonObject, why: str) -> Doing:

@@ -1,5 +1,7 @@
 """Partition style where somebody scales, changes the limits or ends it at the worst moment."""
 
+import json
+
 import pytest
 
 from reconciler.strays import freed
@@ -206,6 +208,58 @@ def test_only_a_strategy_of_ours_is_replaced_by_the_one_that_was_declared(
     assert patch["metadata"]["annotations"] == {names.STRATEGY: None}
     assert ("strategy" in patch["spec"]) == (in_force == kept.held)
     assert ready(world) == 5
+
+
+@pytest.mark.parametrize("approved", [0, 1], ids=["first step", "second step"])
+@pytest.mark.parametrize("ending", ["roll back", "delete", "disable", "promote"])
+def test_strategy_is_its_owners_again_when_no_webhook_follows_the_marks(ending: str, approved: int) -> None:
+    """The mark is written first and moves nothing: what is still in force is ours, not an owner's."""
+    steps = (step(None, "20%"), step(None, "50%"), step(None, "100%"))
+    world = released(*steps, replicas=10, approved=approved)
+    declared = json.loads((world.workload or {})["metadata"]["annotations"][names.STRATEGY])["declared"]
+    while ending == "promote" and world.status["canaryStatus"]["currentStepIndex"] < 3:
+        world.approve_present_step()
+        settle(world)
+    world.webhook_away = True
+    match ending:
+        case "roll back":
+            world.apply_template("v1")
+        case "delete":
+            world.store.delete("Rollout", APP)
+        case "disable":
+            world.change_spec({"disabled": True})
+        case _:
+            world.write_release({"currentStepState": "StepReady"})
+    settle(world)
+
+    workload = world.workload or {}
+    assert workload["spec"]["strategy"] == declared
+    assert names.STRATEGY not in workload["metadata"]["annotations"]
+
+
+def test_strategy_that_is_written_past_the_webhook_is_its_owners_at_the_end() -> None:
+    """Overwritten in the middle of the release, it is not forgotten."""
+    world = released(step(None, "20%"), step(None, "100%"), replicas=10)
+    world.webhook_away = True
+    world.user_patch("Deployment", APP, {"spec": {"strategy": {"rollingUpdate": {"maxSurge": "60%"}}}})
+    settle(world)
+    held = (world.workload or {})["spec"]["strategy"]["rollingUpdate"]
+    world.webhook_away = False
+    world.approve_present_step()
+    settle(world)
+
+    assert held == {"maxSurge": 0, "maxUnavailable": "25%"}
+    assert world.ready_by_tag() == {"v2": 10}
+    assert (world.workload or {})["spec"]["strategy"]["rollingUpdate"]["maxSurge"] == "60%"
+
+
+def test_strategy_that_a_mark_was_to_replace_is_ours_too() -> None:
+    """Nobody followed the mark before the release was over: the one before it is still in force."""
+    wider = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": "25%"}}
+    world = _marked(_HELD, Kept(_OWN, wider, replaces=_HELD))
+    settle(world)
+
+    assert (world.workload or {})["spec"]["strategy"] == _OWN
 
 
 def test_mark_that_names_no_strategy_is_nobodys() -> None:
