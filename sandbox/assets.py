@@ -5,7 +5,8 @@
 
 SLUICE_SANDBOX_ASSETS names a directory with ready `controlplane` and `helm`
 binaries, and what else is asked for (`Assets`), for machines without the network
-or the patience.
+or the patience. SLUICE_SANDBOX_MINOR asks for the controller manager of another
+minor of Kubernetes, which is built too.
 """
 # ruff: noqa: T201  it speaks to a terminal
 # ruff: noqa: S603  its commands are written here, without a shell
@@ -26,17 +27,21 @@ from sandbox.go import AssetError
 __all__ = ["ASSETS_VARIABLE", "AssetError", "Assets", "build", "find", "places"]
 
 ASSETS_VARIABLE = "SLUICE_SANDBOX_ASSETS"
+MINOR_VARIABLE = "SLUICE_SANDBOX_MINOR"
 
 _KUBERNETES = "v1.36.3"
+_OTHER_MINORS = {"1.33": "v1.33.13", "1.34": "v1.34.11", "1.35": "v1.35.4", "1.37": "v1.37.2"}
+"""The newest patch of each minor that the product supports, beside that of the control plane."""
 _HELM = "v4.3.1"
 _GATEWAY_API, _GATEWAY_API_SUM = "v1.5.1", "h1:RqVRIlkhLhUO8wOHKTLnTJA6o/1un4po4/6M1nRzdd0="
 """The CRDs that the sandbox's Traefik knows; they are files in the module, by which nothing is built."""
 _HELM_3 = "helm.sh/helm/v3/cmd/helm"
+_CONTROLLER_MANAGER = "k8s.io/kubernetes/cmd/kube-controller-manager"
 _KUSTOMIZE_CONTROLLER = "github.com/fluxcd/kustomize-controller"
 
 _TAGS = "selinux,notest,grpcnotrace"
 _CLIENTS = "--clients"
-_HERE = Path(__file__).parent
+_MODULES = Path(__file__).parent / "modules"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +56,15 @@ class Assets:
     """Helm 3: a client of its own kind, which merges where Helm 4 has the server apply. For tests only."""
     kustomize_controller: Path
     """Flux's kustomize-controller. For tests only."""
+    controller_manager: Path | None = None
+    """The controller manager of another minor; None for that of the control plane."""
 
 
 def find(environment: Mapping[str, str] = os.environ) -> Assets:
     """Return the files, of which those that every cluster needs must exist."""
     assets = places(environment)
-    for path in (assets.controlplane, assets.helm):
-        if not os.access(path, os.X_OK):
+    for path in (assets.controlplane, assets.helm, assets.controller_manager):
+        if path and not os.access(path, os.X_OK):
             raise AssetError(f"{path} is not there: run scripts/bootstrap, which builds it")
     return assets
 
@@ -76,6 +83,8 @@ def build(environment: Mapping[str, str] = os.environ, *, clients: bool = False)
     if ASSETS_VARIABLE in environment:
         return find(environment)
     wanted = [assets.controlplane, assets.helm, assets.gateway_api]
+    if assets.controller_manager:
+        wanted.append(assets.controller_manager)
     if clients:
         wanted += [assets.helm3, assets.kustomize_controller]
     if not all(path.exists() for path in wanted):
@@ -89,6 +98,12 @@ def _build(assets: Assets, missing: list[Path], environment: Mapping[str, str]) 
     if assets.controlplane in missing:
         print("Building the sandbox's Kubernetes: 5 to 8 minutes, this once.", flush=True)
         _build_control_plane(command, assets.controlplane, environment)
+    if assets.controller_manager in missing:
+        minor = environment[MINOR_VARIABLE]
+        print(
+            f"Building the controller manager of Kubernetes {minor}: 3 to 6 minutes, this once.", flush=True
+        )
+        _build_controller_manager(command, assets.controller_manager, minor, environment)
     if assets.helm in missing:
         print("Building Helm: 1 to 2 minutes, this once.", flush=True)
         _build_helm(command, assets.helm, environment)
@@ -107,22 +122,38 @@ def places(environment: Mapping[str, str]) -> Assets:
     given = environment.get(ASSETS_VARIABLE)
     if given is not None:
         directory = Path(given).absolute()
-        return Assets(*(directory / each.name.replace("_", "-") for each in fields(Assets)))
+        names = [each.name for each in fields(Assets) if each.name != "controller_manager"]
+        ready = {name: directory / name.replace("_", "-") for name in names}
+        return Assets(**ready, controller_manager=_controller_manager(environment, directory))
     cache = _cache(environment)
-    controlplane = _module("controlplane", f"{_TAGS} {_linker_flags()}", _HERE / "controlplane" / "main.go")
+    main = _MODULES / "controlplane" / "main.go"
+    controlplane = _module("controlplane", f"{_TAGS} {_linker_flags(_KUBERNETES)}", main)
     return Assets(
         cache / controlplane / "controlplane",
         cache / f"helm-{_HELM}" / "helm",
         cache / f"gateway-api-{_GATEWAY_API}" / "standard",
         cache / _module("helm3") / "helm3",
         cache / _module("kustomize-controller") / "kustomize-controller",
+        _controller_manager(environment),
     )
+
+
+def _controller_manager(environment: Mapping[str, str], directory: Path | None = None) -> Path | None:
+    """Return where the controller manager of the minor that is asked for belongs, if it is another one."""
+    minor = environment.get(MINOR_VARIABLE, "")
+    if not minor or _KUBERNETES.startswith(f"v{minor}."):
+        return None
+    if minor not in _OTHER_MINORS:
+        known = ", ".join(_OTHER_MINORS)
+        raise AssetError(f"{MINOR_VARIABLE} is {minor!r}, which is none of {known} and that of {_KUBERNETES}")
+    name = f"controller-manager-{minor}"
+    return directory / name if directory else _cache(environment) / _module(name) / "kube-controller-manager"
 
 
 def _module(name: str, flags: str = "", *sources: Path) -> str:
     """Name what a module of ours is built into after all that it is built from."""
     key = hashlib.sha256()
-    for source in (_HERE / name / "go.mod", _HERE / name / "go.sum", *sources):
+    for source in (_MODULES / name / "go.mod", _MODULES / name / "go.sum", *sources):
         key.update(source.read_bytes())
     key.update(flags.encode())
     return f"{name}-{key.hexdigest()[:16]}"
@@ -133,12 +164,12 @@ def _cache(environment: Mapping[str, str]) -> Path:
     return Path(home) / "sluice"
 
 
-def _linker_flags() -> str:
+def _linker_flags(version: str) -> str:
     """Return -ldflags: an unstamped API server calls itself v0.0.0, which Helm refuses."""
     stamps = {
-        "gitVersion": _KUBERNETES,
-        "gitMajor": _KUBERNETES.removeprefix("v").split(".")[0],
-        "gitMinor": _KUBERNETES.split(".")[1],
+        "gitVersion": version,
+        "gitMajor": version.removeprefix("v").split(".")[0],
+        "gitMinor": version.split(".")[1],
         "gitTreeState": "clean",
         "buildDate": "2026-01-01T00:00:00Z",
     }
@@ -149,9 +180,19 @@ def _linker_flags() -> str:
 
 def _build_control_plane(command: Path, target: Path, environment: Mapping[str, str]) -> None:
     with go.replaced(target) as fresh:
-        flags = ["-trimpath", "-buildvcs=false", "-tags", _TAGS, "-ldflags", _linker_flags()]
+        flags = ["-trimpath", "-buildvcs=false", "-tags", _TAGS, "-ldflags", _linker_flags(_KUBERNETES)]
         line = [str(command), "build", "-v", *flags, "-o", str(fresh / "controlplane"), "."]
-        go.run(line, _HERE / "controlplane", environment)
+        go.run(line, _MODULES / "controlplane", environment)
+
+
+def _build_controller_manager(
+    command: Path, target: Path, minor: str, environment: Mapping[str, str]
+) -> None:
+    with go.replaced(target) as fresh:
+        stamps = _linker_flags(_OTHER_MINORS[minor])
+        flags = ["-trimpath", "-buildvcs=false", "-tags", _TAGS, "-ldflags", stamps]
+        line = [str(command), "build", "-v", *flags, "-o", str(fresh / target.name), _CONTROLLER_MANAGER]
+        go.run(line, _MODULES / f"controller-manager-{minor}", environment)
 
 
 def _build_helm(command: Path, target: Path, environment: Mapping[str, str]) -> None:
@@ -165,7 +206,7 @@ def _build_tool(command: Path, package: str, target: Path, environment: Mapping[
     with go.replaced(target) as fresh:
         flags = ["-trimpath", "-buildvcs=false", "-ldflags", "-s -w"]
         line = [str(command), "build", "-v", *flags, "-o", str(fresh / target.name), package]
-        go.run(line, _HERE / target.name, environment)
+        go.run(line, _MODULES / target.name, environment)
 
 
 def _fetch_gateway_api(command: Path, target: Path, environment: Mapping[str, str]) -> None:

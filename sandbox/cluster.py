@@ -293,7 +293,7 @@ class Cluster:
         self._write_files(identities, binaries)
         self.api = await stack.enter_async_context(Api(self.addresses.server, self._tls()))
         etcd, apiserver, *others = control_plane.specifications(
-            binaries.controlplane, self.directory, identities, self.options
+            binaries, self.directory, identities, self.options
         )
         await self._start_programs(stack, etcd, apiserver)
         # The others give up when the API server has not made its roles yet.

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sandbox.assets import Assets
 from sandbox.certificates import Authority, KeyPair, create_authority, create_signing_key
 from sandbox.names import Addresses
 from sandbox.program import RARELY_COLLECTED, Specification
@@ -96,17 +97,20 @@ contexts:
 
 
 def specifications(
-    binary: Path, directory: Path, identities: Identities, options: Options
+    binaries: Assets, directory: Path, identities: Identities, options: Options
 ) -> Sequence[Specification]:
     """Return the control plane's programs in the order in which they start."""
-    commands = {
+    flags = {
         "etcd": _etcd(directory, options),
         "kube-apiserver": _apiserver(directory, identities, options),
         "kube-controller-manager": _controller_manager(directory, identities, options),
         "kube-scheduler": _scheduler(directory, options),
     }
     environment = {"HOME": str(directory), "PATH": "/usr/bin:/bin", **RARELY_COLLECTED}
-    return [Specification(name, [str(binary), name, *flags], environment) for name, flags in commands.items()]
+    programs = {name: [str(binaries.controlplane), name] for name in flags}
+    if binaries.controller_manager:
+        programs["kube-controller-manager"] = [str(binaries.controller_manager)]
+    return [Specification(name, [*programs[name], *flags[name]], environment) for name in flags]
 
 
 def _etcd(directory: Path, options: Options) -> Sequence[str]:

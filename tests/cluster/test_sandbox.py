@@ -1,11 +1,14 @@
 """The sandbox behaves like a real cluster in everything the product relies on."""
 
 import asyncio
+import os
 from typing import Any
 
 import aiohttp
+import pytest
 
 from sandbox import manifests
+from sandbox.assets import MINOR_VARIABLE
 from sandbox.cluster import Cluster
 from sandbox.data_plane import DataPlane
 from sandbox.names import JsonObject
@@ -63,6 +66,17 @@ async def _slice_name(cluster: Cluster, namespace: str, service: str) -> str:
             lambda event: event.object["metadata"]["labels"].get("kubernetes.io/service-name") == service
         )
     return str(event.object["metadata"]["name"])
+
+
+@pytest.mark.minors
+async def test_controller_manager_is_of_the_minor_that_is_asked_for(cluster: Cluster) -> None:
+    """What rests on the Deployment controller is tried on those of several minors."""
+    manager = cluster.programs["kube-controller-manager"].specification.command
+    program = [each for each in manager if not each.startswith("--")]
+
+    said = (await cluster.run(*program, "--version")).stdout
+
+    assert said.startswith(f"Kubernetes v{os.environ.get(MINOR_VARIABLE, '1.36')}.")
 
 
 async def test_five_replicas_become_available(cluster: Cluster, namespace: str) -> None:

@@ -12,6 +12,8 @@ from tests.cluster.partitions import ONE_MISSING, ONE_MORE, STRATEGY, counts, di
 from tests.cluster.plans import step
 from tests.cluster.readiness import counting
 
+pytestmark = pytest.mark.minors
+
 
 @pytest.mark.parametrize("limits", [ONE_MISSING, ONE_MORE, None], ids=["missing", "more", "default"])
 async def test_release_goes_through_its_batches_inside_the_deployment(

@@ -24,6 +24,8 @@ from tests.cluster.product import Product
 from tests.cluster.readiness import counting
 from tests.cluster.test_scenarios_batches import labelled, named
 
+pytestmark = pytest.mark.minors
+
 _PAUSED = "Rollout has been paused, you can resume it by kube-cli"
 
 
@@ -190,6 +192,60 @@ def _names(reason: str) -> Predicate:
         return any(reason in each["message"] for each in conditions)
 
     return decide
+
+
+async def test_version_is_taken_back_in_the_middle_of_a_batch(app: Application) -> None:
+    """Its pods are still starting, its owner's limits are what the way back keeps to as well."""
+    await app.deploy(
+        partition(step(None, "20%"), step(None, "80%"), step(None, "100%"), routed=False),
+        deployment=limited(ONE_MISSING),
+    )
+    before = await inventory.take(app)
+    containers = {"spec": {"containers": [{"name": NAME, "image": V2}]}}
+    slow = {"metadata": {"annotations": {READY_AFTER: "1.5"}}}
+    await app.change({"spec": {"template": {**slow, **containers}}})
+    await app.waits(1, 3)
+
+    async with counting(app) as readiness:
+        await app.approve()
+        await app.wait("deployments", _shows(2, 4))
+        fast = {"metadata": {"annotations": {READY_AFTER: None}}}
+        first = {"spec": {"containers": [{"name": NAME, "image": V1}]}}
+        await app.change({"spec": {"template": {**fast, **first}}})
+        await app.wait("rollouts", lambda found: phase(found) == "Healthy")
+        await app.serves(V1)
+
+    assert readiness.lowest() >= 4
+    assert readiness.most(V2) == 2
+    assert inventory.leftovers(before, await inventory.settled(app)) == []
+
+
+async def test_pods_with_metadata_of_their_own_stay_beside_the_deployment(app: Application) -> None:
+    """Their template is not the Deployment's, which could not adopt them: all are started anew at the end."""
+    rollout = partition(step(20, "20%"), step(50, "60%"), step(100, "100%"))
+    marked = {"labels": {"track": "canary"}}
+    rollout["spec"]["strategy"]["canary"]["patchPodTemplateMetadata"] = marked
+    await app.deploy(rollout, deployment=limited(ONE_MISSING))
+    before, strategy = await inventory.take(app), (await app.get("deployments"))["spec"]["strategy"]
+
+    async with counting(app) as readiness:
+        await app.set_image(V2)
+        await app.waits(1, 3)
+        seen = [(await app.weight(), await divided(app), await app.canary_pods())]
+        await app.approve()
+        await app.waits(2, 3)
+        seen.append((await app.weight(), await divided(app), await app.canary_pods()))
+        during = await app.get("deployments")
+        await app.approve()
+        await app.completes(3)
+        await app.serves(V2)
+
+    assert seen == [(20, {V1: 5, V2: 1}, 1), (50, {V1: 5, V2: 3}, 3)]
+    assert during["spec"]["strategy"] == strategy
+    assert counts(during) == (0, 5)
+    assert readiness.lowest() >= 4
+    assert [pod for pod in await app.pods() if "track" in pod["metadata"]["labels"]] == []
+    assert inventory.leftovers(before, await inventory.settled(app)) == []
 
 
 async def test_change_during_the_final_roll_is_gated_settled_and_stepped(app: Application) -> None:

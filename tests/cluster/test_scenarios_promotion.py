@@ -12,6 +12,8 @@ from tests.cluster import inventory
 from tests.cluster.application import NAME, V1, V2, Application, present
 from tests.cluster.plans import plan, step
 
+pytestmark = pytest.mark.minors
+
 
 def identities(pods: Iterable[JsonObject]) -> dict[str, tuple[str, str]]:
     """Return uid and start of each pod by its name."""

@@ -23,6 +23,8 @@ from tests.cluster.application import (
 from tests.cluster.plans import plan, step, three_steps
 from tests.cluster.readiness import counting
 
+pytestmark = pytest.mark.minors
+
 _REPLICAS = 6
 _SURGE_ONE = {"maxSurge": 1, "maxUnavailable": 1}
 _LOWEST = _REPLICAS - 1

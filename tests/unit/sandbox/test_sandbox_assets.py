@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from sandbox import assets
-from sandbox.assets import ASSETS_VARIABLE, AssetError
+from sandbox.assets import ASSETS_VARIABLE, MINOR_VARIABLE, AssetError
 
 
 def _install(path: Path) -> None:
@@ -36,6 +36,26 @@ def test_missing_client_names_the_remedy(tmp_path: Path) -> None:
     """What only some tests run is built when it is asked for."""
     with pytest.raises(AssetError, match="scripts/bootstrap --clients"):
         assets.client("helm3", {"XDG_CACHE_HOME": str(tmp_path)})
+
+
+@pytest.mark.parametrize(
+    ("minor", "expected"), [("", None), ("1.36", None), ("1.33", "controller-manager-1.33")]
+)
+def test_controller_manager_of_another_minor_is_its_own_program(
+    tmp_path: Path, minor: str, expected: str | None
+) -> None:
+    """That of the control plane's own minor is part of it."""
+    given = assets.places({ASSETS_VARIABLE: str(tmp_path), MINOR_VARIABLE: minor}).controller_manager
+    built = assets.places({"XDG_CACHE_HOME": str(tmp_path), MINOR_VARIABLE: minor}).controller_manager
+
+    assert given == (tmp_path / expected if expected else None)
+    assert (built.parent.name.rpartition("-")[0] if built else None) == expected
+
+
+def test_minor_that_is_not_supported_is_refused(tmp_path: Path) -> None:
+    """With the ones that are."""
+    with pytest.raises(AssetError, match=r"'1\.2', which is none of 1\.33, .*, 1\.37 and that of v1\.36"):
+        assets.places({"XDG_CACHE_HOME": str(tmp_path), MINOR_VARIABLE: "1.2"})
 
 
 def test_finished_build_is_not_repeated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
