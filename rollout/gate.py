@@ -16,7 +16,7 @@ import msgspec
 from rollout import approval, names
 from rollout.parsing import parse
 from rollout.revision import release_id, same_template, template_digest
-from rollout.strategy import Kept, kept, redeclared
+from rollout.strategy import Kept, declared, kept, redeclared
 from rollout.strategy import recreates as allows_no_two
 from rollout.support import unsupported
 from rollout.wire import JsonObject
@@ -199,25 +199,50 @@ def strategy(decision: Decision, old: Deployment, new: Deployment) -> Kept | Non
 
     What somebody writes meanwhile is the one that is given back at the end.
     """
-    before = kept((old.metadata.annotations or {}).get(names.STRATEGY))
-    if before is None:
+    said, wrote = _said(old, new), _decoded(new.spec.strategy)
+    if said is None:
         return None
-    wrote = _decoded(new.spec.strategy) if new.spec.strategy != old.spec.strategy else before.in_force
-    changes = wrote != before.in_force
-    declared = redeclared(before, wrote)
     match decision:
-        case Hold() | Close():
-            if declared is None:
-                return Kept(before.declared, wrote)  # left as it is: the API server refuses it in its words
-            return before if allows_no_two(wrote) or not changes else replace(before, declared=declared)
         case Stranded() if not new.spec.paused:
-            return Kept(before.declared)
-        case Stranded():
-            return before
-        case Release() | Pass():
-            return None if changes else before
+            return _ended(old, wrote)
+        case Hold() | Stranded():
+            return replace(said, declared=declared(said, wrote))
+        case Close() | Release() | Pass():  # left from a release that is over: it may be its owner's again
+            return said if said.has(wrote) else None
         case _:
             assert_never(decision)
+
+
+def redeclares(decision: Decision, old: Deployment, new: Deployment) -> JsonObject | None:
+    """Give what somebody writes over a held strategy, to be given back at the end; None for nothing."""
+    said, then = _said(old, new), strategy(decision, old, new)
+    held = said is not None and then is not None and then.held is not None
+    return then.declared if held and then and then != said else None
+
+
+def spoils_strategy(decision: Decision, old: Deployment, new: Deployment) -> bool:
+    """Tell whether what is written over a held strategy is none: it could not be given back at the end."""
+    said, wrote = _said(old, new), _decoded(new.spec.strategy)
+    if said is None or said.has(wrote) or not isinstance(decision, Hold | Stranded):
+        return False
+    return redeclared(said, wrote) is None
+
+
+def _ended(old: Deployment, wrote: JsonObject) -> Kept | None:
+    """Give back what was declared, unless whoever resumes the Deployment writes a strategy with it."""
+    before = kept((old.metadata.annotations or {}).get(names.STRATEGY))
+    return Kept(before.declared if before.has(wrote) else wrote) if before else None
+
+
+def _said(old: Deployment, new: Deployment) -> Kept | None:
+    """Read what is said of a held strategy: as it stood, with what its owner was understood to want since.
+
+    The owner may say so himself; and asked again within one request, the webhook reads its own answer.
+    """
+    before, after = (kept((each.metadata.annotations or {}).get(names.STRATEGY)) for each in (old, new))
+    if before is None or after is None or allows_no_two(after.declared):
+        return before
+    return after if (after.held, after.replaces) == (before.held, before.replaces) else before
 
 
 def follow(old: Deployment, new: Deployment) -> Kept | None:

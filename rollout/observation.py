@@ -30,7 +30,7 @@ from rollout.snapshot import (
     TrafficRouting,
 )
 from rollout.status import parse_time, read_status
-from rollout.strategy import kept, limits, recreates
+from rollout.strategy import declared, kept, limits, recreates
 from rollout.wire import JsonObject
 
 _STARTING = ("ContainerCreating", "PodInitializing")  # kubelet's reasons for a wait that is no trouble
@@ -137,9 +137,8 @@ def read_deployment(value: JsonObject) -> Deployment:
     replicas = spec.get("replicas", 1)
     strategy = spec.get("strategy") or {}
     held_back = kept(annotations.get(names.STRATEGY))
-    surge, unavailable = limits(strategy, replicas)
-    if held_back:
-        _, unavailable = limits(held_back.declared, replicas)
+    surge, _ = limits(strategy, replicas)
+    _, unavailable = limits(declared(held_back, strategy), replicas)
     return Deployment(
         target=_target("Deployment", metadata),
         owner_uid=_maker(metadata, "-" + annotations.get(names.RELEASE, "")),

@@ -5,22 +5,22 @@
 
 A paused Deployment keeps its revisions at replicas and maxSurge together, whatever is ready. Narrowed,
 what one revision gets the other gives. It stays a rolling update: were nothing of ours there any more,
-resuming it is an ordinary one, within its owner's limits.
+resuming it is an ordinary one. No more pods are missing than its owner allows, and at most one is beside
+those that he allows: while pods go back to an older revision (``extra``).
 """
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from math import ceil, floor
 from typing import Any, TypeGuard
 
 from rollout.wire import JsonObject
 
 _DEFAULT_LIMIT = "25%"  # of maxSurge and maxUnavailable alike
 _LIMITS = ("maxSurge", "maxUnavailable")
-_PERCENT = re.compile(r"[0-9]{1,9}%", re.ASCII)
-_NONE = (0, "0%")
+_PERCENT = re.compile(r"([0-9]{1,4000})%", re.ASCII)  # Python reads no number of more digits
+_ALL = 100  # percent
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,18 +76,29 @@ def is_valid(strategy: object) -> TypeGuard[JsonObject]:
     if kind != "RollingUpdate" or not isinstance(limits, Mapping):
         return False
     surge, unavailable = (limits.get(key, _DEFAULT_LIMIT) for key in _LIMITS)
-    sound = _is_limit(surge) and _is_limit(unavailable) and not _is_more_than_all(unavailable)
-    return sound and not (surge in _NONE and unavailable in _NONE)
+    amounts = (_amount(surge), _amount(unavailable))
+    too_many = isinstance(unavailable, str) and (amounts[1] or 0) > _ALL
+    return None not in amounts and any(amounts) and not too_many
 
 
-def _is_limit(value: object) -> bool:
-    if isinstance(value, str):
-        return bool(_PERCENT.fullmatch(value))
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+def _amount(limit: object) -> int | None:
+    """Read the number of a limit, of pods or percent; None where the API server would not."""
+    if isinstance(limit, str):
+        found = _PERCENT.fullmatch(limit)
+        return int(found[1]) if found else None
+    return limit if isinstance(limit, int) and not isinstance(limit, bool) and limit >= 0 else None
 
 
-def _is_more_than_all(unavailable: int | str) -> bool:
-    return isinstance(unavailable, str) and int(unavailable.removesuffix("%")) > 100  # noqa: PLR2004 - percent
+def declared(said: Kept | None, in_force: JsonObject) -> JsonObject:
+    """Give the strategy that a Deployment's owner wants, of what is said to be held and what is in force.
+
+    Whoever wrote another one over the held one meant it; Recreate has to wait for the end.
+    """
+    if said is None:
+        return in_force
+    if said.has(in_force) or recreates(in_force):
+        return said.declared
+    return redeclared(said, in_force) or said.declared
 
 
 def redeclared(before: Kept, written: JsonObject) -> JsonObject | None:
@@ -118,8 +129,8 @@ def limits(strategy: JsonObject, replicas: int) -> tuple[int, int]:
     one pod may be missing.
     """
     rolling = strategy.get("rollingUpdate") or {}
-    surge = _share(rolling.get("maxSurge", _DEFAULT_LIMIT), replicas, ceil)
-    unavailable = _share(rolling.get("maxUnavailable", _DEFAULT_LIMIT), replicas, floor)
+    surge = _share(rolling.get("maxSurge", _DEFAULT_LIMIT), replicas, up=True)
+    unavailable = _share(rolling.get("maxUnavailable", _DEFAULT_LIMIT), replicas)
     return surge, min(replicas, 1 if surge == unavailable == 0 else unavailable)
 
 
@@ -146,5 +157,8 @@ def merge(strategy: JsonObject) -> JsonObject:
     return {"type": strategy.get("type"), "rollingUpdate": parts if rolling else None}
 
 
-def _share(value: int | str, replicas: int, rounded: Callable[[float], int]) -> int:
-    return value if isinstance(value, int) else rounded(replicas * int(value.removesuffix("%")) / 100)
+def _share(limit: int | str, replicas: int, *, up: bool = False) -> int:
+    if isinstance(limit, int):
+        return limit
+    share = replicas * int(limit.removesuffix("%"))
+    return -(-share // _ALL) if up else share // _ALL

@@ -4,6 +4,7 @@ Warnings say what is going on and what to do, one fact a line: clients print eac
 own, and an API server may cut one that is longer than 256 characters.
 """
 
+import json
 from collections.abc import Sequence
 from typing import assert_never
 
@@ -11,7 +12,9 @@ from rollout import names
 from rollout.approval import Approval, Position
 from rollout.gate import Close, Decision, Governor, Hold, Pass, Reason, Release, Stranded
 from rollout.problems import Problem
+from rollout.wire import JsonObject
 
+_SHOWN = 120  # characters of a value
 _WHY = 180  # characters of a reason: with the longest name in front, less than an API server may cut
 
 
@@ -62,18 +65,33 @@ def strategy_kept() -> str:
     )
 
 
-def forged_gate() -> str:
+def strategy_waits(declared: JsonObject) -> list[str]:
+    """Tell that another strategy is what the Deployment gets at the end of its release."""
+    return [
+        f"spec.strategy is held for a release that goes on inside the Deployment, then {_compact(declared)}",
+        "a limit that was written just as it is held at present keeps its earlier value",
+    ]
+
+
+def strategy_invalid(found: JsonObject) -> str:
+    """Deny a strategy that could not be given back at the end of the release."""
+    return (
+        f"spec.strategy: Invalid value: {_compact(found)}: must be of type Recreate, or RollingUpdate with "
+        "maxSurge and maxUnavailable as numbers or percentages that are not both 0"
+    )
+
+
+def forged_gate(found: Sequence[str]) -> str:
     """Tell that the gate's annotations are not for everybody to write."""
     return (
-        f"{names.IN_PROGRESSING} and {names.RELEASE} are written by admission alone and were left out: "
+        f"{', '.join(found)}: written by admission alone, and left out; "
         "if the manifest was exported during a release, remove them and spec.paused from it"
     )
 
 
-def planted(found: Sequence[str], *, pauses: bool) -> str:
+def planted(found: Sequence[str]) -> str:
     """Tell that a new Deployment cannot bring a release along; most likely it was exported during one."""
-    taken = ", ".join([*found, *(["spec.paused"] if pauses else [])])
-    return f"left out of a new Deployment, where no release can be in progress: {taken}"
+    return f"left out of a new Deployment, where no release can be in progress: {', '.join(found)}"
 
 
 def status_refused(deployment: str, namespace: str, found: Sequence[str]) -> str:
@@ -269,6 +287,12 @@ def _waiting(name: str, namespace: str, position: Position | None) -> str:
         return "no release is in progress, so there is nothing to approve"
     command = approve_command(name, namespace, position.approval)
     return f"to approve step {position.step} of {position.steps}: {command}"
+
+
+def _compact(value: JsonObject) -> str:
+    """Show a value as JSON, cut where it is longer than anybody reads."""
+    text = json.dumps(value, separators=(",", ":"))
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def _quoted(value: str) -> str:

@@ -52,17 +52,21 @@ def admit(
 def _followed(old: Deployment, new: Deployment) -> Verdict:
     """Give the Deployment the strategy that the reconciler asks for, so that the field stays its owner's."""
     asked = gate.follow(old, new)
-    return Verdict(patch=_strategy(asked, new), outcome="patched") if asked else ALLOWED
+    if asked is None:
+        return ALLOWED
+    operations = patch.entries("/metadata/annotations", new.metadata.annotations, _mark(asked))
+    return Verdict(patch=operations + _strategy(asked, new), outcome="patched")
 
 
-def _strategy(wanted: Kept, new: Deployment) -> list[Operation]:
-    """Put a strategy in force; with the owner's own, the annotation has nothing more to say."""
-    operations = []
-    if wanted.held is None:
-        operations = patch.entries("/metadata/annotations", new.metadata.annotations, {names.STRATEGY: None})
-    if gate.declares(new) != wanted.in_force:
-        operations.append(patch.add("/spec/strategy", wanted.in_force))
-    return operations
+def _mark(held: Kept | None) -> dict[str, str | None]:
+    """Say what is held; with the owner's own strategy in force there is nothing more to say."""
+    return {names.STRATEGY: held.annotation() if held and held.held is not None else None}
+
+
+def _strategy(held: Kept, new: Deployment) -> list[Operation]:
+    """Put a strategy in force."""
+    in_force = gate.declares(new) == held.in_force
+    return [] if in_force else [patch.add("/spec/strategy", held.in_force)]
 
 
 def _created(new: Deployment) -> Verdict:
@@ -79,9 +83,12 @@ def _created(new: Deployment) -> Verdict:
     pauses = bool(annotations.get(names.IN_PROGRESSING) and new.spec.paused)
     if pauses:
         operations.append(patch.remove("/spec/paused"))
-    if copied := kept(annotations.get(names.STRATEGY)):
+    copied = kept(annotations.get(names.STRATEGY))
+    narrow = copied is not None and copied.has(gate.declares(new))
+    if copied and narrow:
         operations.append(patch.add("/spec/strategy", copied.declared))
-    return Verdict(patch=operations, warnings=[warnings.planted(planted, pauses=pauses)], outcome="cleaned")
+    said = [*planted, *(["spec.paused"] if pauses else []), *(["spec.strategy"] if narrow else [])]
+    return Verdict(patch=operations, warnings=[warnings.planted(said)], outcome="cleaned")
 
 
 def _status_written(request: Request[Deployment], old: Deployment, new: Deployment) -> Verdict:
@@ -106,6 +113,9 @@ def _updated(
     denial = _approval_denied(request, old, new, governors, policy)
     if denial:
         return Verdict(denial=denial, outcome="denied")
+    if gate.spoils_strategy(decision, old, new):
+        text = warnings.strategy_invalid(gate.declares(new))
+        return Verdict(denial=Denial(422, "Invalid", text), outcome="denied")
     stamp = policy.stamp(request.user_info, old.metadata.annotations, new.metadata.annotations, now)
     operations = _operations(decision, old, new, stamp)
     return Verdict(
@@ -119,8 +129,7 @@ def _operations(
     decision: gate.Decision, old: Deployment, new: Deployment, stamp: str | None
 ) -> list[Operation]:
     held = gate.strategy(decision, old, new)
-    said = {names.STRATEGY: held.annotation() if held else None}
-    wanted = {**gate.annotations(decision, old, new), **said, names.APPROVED_BY: stamp}
+    wanted = {**gate.annotations(decision, old, new), **_mark(held), names.APPROVED_BY: stamp}
     operations = patch.entries("/metadata/annotations", new.metadata.annotations, wanted)
     operations += patch.entries("/metadata/labels", new.metadata.labels, gate.labels(decision, old))
     if isinstance(decision, Close | Hold) and not new.spec.paused:
@@ -141,11 +150,11 @@ def _warnings(
     said = warnings.deployment(decision, name, altered=opens)
     if gate.restores_strategy(decision, old, new):
         said.append(warnings.strategy_kept())
-    forged = isinstance(decision, Release | gate.Pass) and any(
-        after.get(key) not in {None, before.get(key)} for key in _OURS_ON_GATE
-    )
-    if forged:
-        said.append(warnings.forged_gate())
+    elif declared := gate.redeclares(decision, old, new):
+        said += warnings.strategy_waits(declared)
+    forged = [key for key in _OURS_ON_GATE if after.get(key) not in {None, before.get(key)}]
+    if forged and isinstance(decision, Release | gate.Pass):
+        said.append(warnings.forged_gate(forged))
     return said + _idle_approval(before, after, governors)
 
 

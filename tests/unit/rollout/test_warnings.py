@@ -155,13 +155,23 @@ def test_refused_approver_and_forged_stamp() -> None:
 
 def test_forged_gate_and_kept_strategy() -> None:
     """What was left out or put off, and what to do."""
-    assert warnings.forged_gate() == (
-        "rollouts.kruise.io/in-progressing and sluice.dev/release "
-        "are written by admission alone and were left out: "
+    assert warnings.forged_gate(["rollouts.kruise.io/in-progressing", "sluice.dev/strategy"]) == (
+        "rollouts.kruise.io/in-progressing, sluice.dev/strategy: written by admission alone, and left out; "
         "if the manifest was exported during a release, remove them and spec.paused from it"
     )
     assert warnings.strategy_kept() == (
         "spec.strategy was kept: Recreate would end every pod at once during a release; change it afterwards"
+    )
+    limits = {"maxSurge": "60%", "maxUnavailable": 1}
+    held, hint = warnings.strategy_waits({"type": "RollingUpdate", "rollingUpdate": limits})
+    assert held == (
+        "spec.strategy is held for a release that goes on inside the Deployment, then "
+        '{"type":"RollingUpdate","rollingUpdate":{"maxSurge":"60%","maxUnavailable":1}}'
+    )
+    assert hint == "a limit that was written just as it is held at present keeps its earlier value"
+    assert warnings.strategy_invalid({"type": "Foo"}) == (
+        'spec.strategy: Invalid value: {"type":"Foo"}: must be of type Recreate, or RollingUpdate with '
+        "maxSurge and maxUnavailable as numbers or percentages that are not both 0"
     )
 
 
@@ -218,9 +228,12 @@ def test_every_line_fits_what_an_api_server_passes_on() -> None:
     ]
     lines = [line for each in decisions for line in warnings.deployment(each, name, altered=True)]
     lines += [
-        warnings.forged_gate(),
+        warnings.forged_gate([names.IN_PROGRESSING, names.RELEASE, names.STRATEGY]),
         warnings.strategy_kept(),
-        warnings.planted([names.IN_PROGRESSING, names.RELEASE, names.APPROVED_BY], pauses=True),
+        *warnings.strategy_waits({"type": "x" * 9999}),
+        warnings.planted(
+            [names.IN_PROGRESSING, names.RELEASE, names.STRATEGY, names.APPROVED_BY, "spec.paused"]
+        ),
         warnings.pin_kept(name),
         warnings.pin_forged(name),
         warnings.route_marks_kept(name),

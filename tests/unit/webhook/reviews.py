@@ -20,6 +20,15 @@ LABEL = {"rollouts.kruise.io/workload-type": "deployment"}
 Json = dict[str, Any]
 
 
+def rolling(surge: int | str, unavailable: int | str) -> Json:
+    """Build a rolling update with these limits."""
+    return {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": surge, "maxUnavailable": unavailable}}
+
+
+OWN, WIDE, NARROW = rolling("25%", "25%"), rolling("60%", 1), rolling(0, "25%")
+"""What its owner declared, what he writes meanwhile, and what is held for a release inside the Deployment."""
+
+
 def governor(standing: Standing = Standing.ACTIVE, name: str = "web", **changes: Any) -> Governor:
     """Build a Rollout that refers to Deployment web."""
     values: Json = {

@@ -12,8 +12,22 @@ from hypothesis import strategies as st
 from rollout import names
 from rollout.gate import Deployment, Governor, Standing
 from rollout.revision import release_id, same_template, template_digest
+from rollout.strategy import Kept
 from tests.unit.webhook import reviews
-from tests.unit.webhook.reviews import HELD, LABEL, NOW, POLICY, RECONCILER, closed, deployment, governor
+from tests.unit.webhook.reviews import (
+    HELD,
+    LABEL,
+    NARROW,
+    NOW,
+    OWN,
+    POLICY,
+    RECONCILER,
+    WIDE,
+    closed,
+    deployment,
+    governor,
+    rolling,
+)
 from webhook import deployments, review
 from webhook.policy import Policy
 
@@ -364,7 +378,18 @@ _keys = [
     names.ROLLOUT_ID,
     "foreign/key",
 ]
-_annotations = st.none() | st.dictionaries(st.sampled_from(_keys), _values)
+_marks = st.builds(
+    lambda kept: {names.STRATEGY: kept.annotation()},
+    st.builds(
+        Kept,
+        st.sampled_from([OWN, WIDE, {"type": "Recreate"}]),
+        st.sampled_from([None, NARROW, NARROW]),
+        st.sampled_from([None, None, NARROW, rolling(1, "25%")]),
+    ),
+) | st.sampled_from([{}, {}, {names.STRATEGY: "true"}])
+_annotations = st.none() | st.builds(
+    lambda said, mark: {**said, **mark}, st.dictionaries(st.sampled_from(_keys), _values), _marks
+)
 _labels = st.none() | st.dictionaries(
     st.sampled_from([names.WORKLOAD_TYPE, names.ROLLOUT_ID, "app"]), _values
 )
@@ -375,7 +400,9 @@ _deployments = st.builds(
     _labels,
     replicas=st.sampled_from([0, 1, 5, None]),
     paused=st.sampled_from([True, False, None]),
-    strategy=st.sampled_from([{"type": "RollingUpdate"}, {"type": "Recreate"}, {}]),
+    strategy=st.sampled_from(
+        [{"type": "RollingUpdate"}, {"type": "Recreate"}, {}, OWN, WIDE, NARROW, rolling(0, 1), rolling(0, 0)]
+    ),
 )
 _governors = st.lists(
     st.builds(governor, st.sampled_from(Standing), st.sampled_from(["web", "x"])), max_size=2
@@ -389,6 +416,7 @@ _OURS = {
     "/metadata/annotations/rollouts.kruise.io~1in-progressing",
     "/metadata/annotations/sluice.dev~1release",
     "/metadata/annotations/sluice.dev~1approved-by",
+    "/metadata/annotations/sluice.dev~1strategy",
 }
 
 
@@ -472,7 +500,10 @@ def test_dry_run_equals_the_real_run(old: Json, new: Json, governors: list[Gover
 
 @given(old=_deployments, new=_deployments, governors=_governors)
 def test_reconciler_is_never_touched(old: Json, new: Json, governors: list[Governor]) -> None:
-    """It opens gates and moves labels as it must."""
+    """It opens gates and moves labels as it must; what it says of a strategy is followed."""
+    before, after = ((each["metadata"].get("annotations") or {}).get(names.STRATEGY) for each in (old, new))
+    if before != after:
+        return
     found = json.loads(answer(old, new, governors, user=RECONCILER))["response"]
 
     assert found == {"uid": found["uid"], "allowed": True}
