@@ -161,7 +161,7 @@ def holder_of(value: JsonObject) -> Key | None:
 
 
 def freed(deployment: JsonObject) -> JsonObject | None:
-    """Build the patch that takes our label and gate from a Deployment; None when there is neither."""
+    """Build the patch that takes label, gate and held strategy from a Deployment; None when there is none."""
     metadata = deployment["metadata"]
     annotations = metadata.get("annotations") or {}
     gated, held = read_gate(annotations) is not None, kept(annotations.get(names.STRATEGY))

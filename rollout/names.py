@@ -32,7 +32,7 @@ RELEASE = "sluice.dev/release"
 Also on canary Deployments, canary Ingresses and pinned Services: the release that they serve.
 """
 STRATEGY = "sluice.dev/strategy"
-"""JSON ``{"declared", "held"}``: its owner's strategy, and the narrower one of a release inside it."""
+"""JSON: its owner's strategy, and the narrower one of a release inside it (``rollout.strategy``)."""
 ROLLOUT_ID = "rollouts.kruise.io/rollout-id"
 """The user's own id of a release; read as label or annotation. Written on the canary's pods as label."""
 ROLLOUT_BATCH_ID = "rollouts.kruise.io/rollout-batch-id"

@@ -162,14 +162,17 @@ def _working(observed: Release, recorded: Release, stage: StepState, outcome: Do
         canary_replicas=recorded.canary_replicas,
         canary_ready=recorded.canary_ready,
     )
-    if as_before == recorded and _quarters(working) == _quarters(recorded):
-        return recorded
-    return working
+    return recorded if as_before == recorded and not _worth_telling(recorded, working) else working
 
 
-def _quarters(release: Release) -> int:
-    """Count the quarters of the canary's pods that are ready: so often is a step's progress told."""
-    return 4 * release.canary_ready // max(1, release.canary_replicas)
+def _worth_telling(before: Release, now: Release) -> bool:
+    """Tell whether pods have changed in number, or failed; of those that come up, every quarter is told."""
+    quarters = [4 * each.canary_ready // max(1, each.canary_replicas) for each in (before, now)]
+    return (
+        now.canary_replicas != before.canary_replicas
+        or now.canary_ready < before.canary_ready
+        or quarters[0] != quarters[1]
+    )
 
 
 def _trouble_events(release: Release, outcome: Doing) -> tuple[Event, ...]:
@@ -276,7 +279,6 @@ def _stages(facts: Facts, step: Step, *, still: bool = False) -> tuple[_Stage, .
     )
     # With no stable pod left beside them, new ones are found by the users' own routes and Services.
     whole = facts.parts and parts.takes_all(facts, total)
-    grow = parts.grow if facts.parts else pods.grow
     return (
         _Stage(
             StepState.BEFORE_STEP_UPGRADE,
@@ -298,14 +300,17 @@ def _stages(facts: Facts, step: Step, *, still: bool = False) -> tuple[_Stage, .
         ),
         _Stage(
             StepState.STEP_UPGRADE,
-            (lambda: grow(facts, total), lambda: pods.available(facts, need)),
+            (
+                lambda: parts.grow(facts, total, still=still) if facts.parts else pods.grow(facts, total),
+                lambda: pods.available(facts, need),
+            ),
         ),
         _Stage(StepState.STEP_TRAFFIC_ROUTING, () if whole else routed),
     )
 
 
 def _narrowed(facts: Facts, total: int, *, whole: bool) -> Outcome:
-    return strategy.narrow(facts, parts.room(facts, total), whole=whole)
+    return strategy.narrow(facts, total, parts.room(facts, total), whole=whole)
 
 
 def _settled(facts: Facts) -> Outcome:

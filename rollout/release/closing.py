@@ -2,6 +2,7 @@
 
 Let out:     stable Service widened and seen -> no weight -> grace -> route and canary Service gone
              -> approved pods handed over -> gate opened -> native rolling update complete -> canary gone
+             (and with the gate, a Deployment inside which the release went on gets its owner's strategy back)
 Taken back:  no weight -> grace -> route gone -> gate opened (the template is the stable one's)
              -> canary Service gone -> canary drained and gone -> stable Service widened
 """
@@ -164,6 +165,8 @@ def _taking_back(facts: Facts, *, wait: bool) -> tuple[_Named, ...]:
         ("ResumeWorkload", lambda: strategy.give_back(facts)),
         ("RemoveCanaryService", lambda: _remove_canary_services(facts)),
         ("ReleaseWorkloadControl", lambda: _remove_canaries(facts, drained=True)),
+        # Inside the Deployment, those that were taken back go with its native roll.
+        *((("ResumeWorkload", lambda: holding.rolled_back(facts)),) if wait else ()),
         ("RestoreStableService", lambda: _widen(facts)),
         ("RestoreStableService", lambda: engagement.disengage(snapshot)),
     )

@@ -77,7 +77,7 @@ class Facts:
 
     @property
     def _stands_between(self) -> bool:
-        """Tell whether the Deployment has pods of two versions, one of which nobody has let out."""
+        """Tell whether the Deployment may have pods of a version that nobody has let out."""
         status = self.rollout.status
         return self.parts and status.phase is Phase.PROGRESSING and status.reason is not Reason.FINALISING
 
@@ -113,13 +113,9 @@ class Facts:
         )
 
     @property
-    def spare(self) -> int:
-        """Count the available pods beyond those that the Deployment's owner wants at any time.
-
-        Those of a set that shrinks and has not been counted yet are taken as gone.
-        """
-        serving = sum(min(each.available, each.replicas) for each in self.serving)
-        return serving - (self.workload.replicas - self.workload.max_unavailable)
+    def least(self) -> int:
+        """Count the available pods that the Deployment's owner wants at any time."""
+        return self.workload.replicas - self.workload.max_unavailable
 
     @property
     def in_view(self) -> bool:

@@ -15,7 +15,7 @@ class Forecast:
     sizes: Mapping[str, int]
     """The size of each at rest, by name."""
     lost: int
-    """By how many the ready pods are fewer in between."""
+    """By how many the available pods are fewer in between."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +24,6 @@ class Outlook:
 
     parts: tuple[Part, ...]
     size: Size
-    ready: Mapping[str, int]
-    """Ready pods of each part that it is still asked for, by name."""
 
     @staticmethod
     def of(facts: Facts) -> "Outlook":
@@ -35,14 +33,12 @@ class Outlook:
         return Outlook(
             tuple(_part(each, newest=each.digest == workload.digest) for each in own),
             Size(workload.replicas, workload.max_surge, workload.status_replicas),
-            {each.target.name: min(each.ready, each.replicas) for each in own},
         )
 
     @property
     def at_its_best(self) -> "Outlook":
         """Suppose that every pod that is asked for is available."""
-        parts = tuple(replace(each, available=each.size) for each in self.parts)
-        return replace(self, parts=parts, ready={each.name: each.size for each in parts})
+        return replace(self, parts=tuple(replace(each, available=each.size) for each in self.parts))
 
     @property
     def unsaturated(self) -> "Outlook":
@@ -59,9 +55,14 @@ class Outlook:
         """Count the pods that the controller would still add."""
         return max(0, self.size.most - sum(each.size for each in self.parts))
 
+    @property
+    def serving(self) -> Mapping[str, int]:
+        """The available pods of each part that it is still asked for, by name."""
+        return {each.name: min(each.available, each.size) for each in self.parts}
+
     def spare(self, least: int) -> int:
-        """Count the ready pods beyond ``least``."""
-        return max(0, sum(self.ready.values()) - least)
+        """Count the available pods beyond ``least``."""
+        return max(0, sum(self.serving.values()) - least)
 
     def after(self, name: str = "", count: int = 0) -> Forecast:
         """Let the controller look at it, when part ``name``, if any, has been given ``count`` pods."""
@@ -70,14 +71,14 @@ class Outlook:
             replace(each, size=count, desired=size.replicas, most=size.most) if each.name == name else each
             for each in self.parts
         )
-        looks, serving = [parts, *course(parts, size)], dict(self.ready)
-        lowest = sum(serving.values())
+        looks, serving = [parts, *course(parts, size)], self.serving
+        lowest = before = sum(serving.values())
         for number, look in enumerate(looks):
             serving = {each.name: min(each.size, serving[each.name]) for each in look}
             lowest = min(lowest, sum(serving.values()))
             if number:  # what the controller has asked for is available by its next look
                 serving = {each.name: each.size for each in look}
-        return Forecast({each.name: each.size for each in looks[-1]}, sum(self.ready.values()) - lowest)
+        return Forecast({each.name: each.size for each in looks[-1]}, before - lowest)
 
 
 def _part(revision: ReplicaSet, *, newest: bool) -> Part:

@@ -111,6 +111,14 @@ def _serving(revision: ReplicaSet) -> int:
     return min(revision.available, revision.replicas)
 
 
+def rolled_back(facts: Facts) -> Outcome:
+    """Wait until only the Deployment's present template has pods of its own: no Service finds others."""
+    others = (each for each in facts.known if each.digest != facts.workload.digest)
+    if any(each.replicas or each.present for each in others):
+        return Doing(messages.waits_for_workload(facts.workload.target.name, facts.workload.stuck))
+    return DONE
+
+
 def rolled_out(facts: Facts) -> Outcome:
     """Wait until the native rolling update is complete, by the same rule as ``kubectl rollout status``."""
     workload = facts.workload

@@ -3,13 +3,13 @@
     canary Deployment with the first new pods -> available -> handed over -> one revision is made larger,
     the controller makes the other smaller -> available -> ...
 
-A paused Deployment's controller keeps its revisions at replicas and maxSurge together: what is too much it
-takes from the largest, what is missing it gives to the largest; of two of one size it takes from the older
-and gives to the newer (docs/decisions/017). So pods move by making the smaller one larger, or the
-larger one's counterpart smaller; a push against the largest is undone. No more at a time than leave the
-Deployment within its owner's limits while the new ones start.
+A paused Deployment's controller keeps its revisions at replicas and maxSurge together, in proportion. What
+it would make of a change of one revision's size is reckoned beforehand (``forecast``), and the change is
+made that moves the most pods where they shall go, no further than asked, and leaves the Deployment within
+its owner's limits while the new ones start (docs/decisions/017). What came of it is observed.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -24,12 +24,12 @@ from rollout.status import parse_time
 from rollout.strategy import limits
 
 
-def grow(facts: Facts, total: int) -> Outcome:
-    """Bring the new version to ``total`` pods."""
+def grow(facts: Facts, total: int, *, still: bool) -> Outcome:
+    """Bring the new version to ``total`` pods; ``still``: the Deployment gets none that it has not yet."""
     if facts.unadopted:
         return Doing(messages.waits_for_adoption(facts.workload.target.name, facts.unadopted[0].target.name))
     if facts.inside is None:
-        return _begin(facts, total)
+        return _begin(facts, total, still=still)
     if facts.canary:  # made by somebody whose view was old: the Deployment runs the new version already
         return pods.remove(facts.snapshot, facts.canary, drained=True)
     if facts.stable is None or facts.inside.replicas >= total:
@@ -58,7 +58,7 @@ def takes_all(facts: Facts, total: int) -> bool:
 
 
 def _has_all(facts: Facts) -> bool:
-    return facts.inside is not None and facts.inside.replicas >= facts.workload.replicas
+    return facts.inside is not None and not (facts.stable and facts.stable.replicas)
 
 
 def settle(facts: Facts) -> Outcome:
@@ -66,9 +66,10 @@ def settle(facts: Facts) -> Outcome:
     stable, replaced = facts.stable, _replaced(facts)
     if replaced is None or stable is None:
         return DONE
-    if outcome := strategy.narrow(facts, extra=_evening(facts, replaced)):
+    if outcome := strategy.narrow(facts, 0, _evening(facts, replaced)):
         return outcome
-    return _move(facts, replaced, stable, replaced.replicas)
+    moving = _move(facts, replaced, stable, replaced.replicas)
+    return moving or Doing(messages.settles(facts.workload.target.name))
 
 
 def _replaced(facts: Facts) -> ReplicaSet | None:
@@ -76,7 +77,7 @@ def _replaced(facts: Facts) -> ReplicaSet | None:
     return min(facts.unsettled, key=lambda each: (-each.replicas, _age(each)), default=None)
 
 
-def _begin(facts: Facts, total: int) -> Outcome:
+def _begin(facts: Facts, total: int, *, still: bool) -> Outcome:
     """See the first pods serve beside the Deployment, then have it take them over.
 
     Where it cannot, because something changed their template, all of them stay beside it.
@@ -90,9 +91,13 @@ def _begin(facts: Facts, total: int) -> Outcome:
             lambda: _younger(facts),
             lambda: pods.grow(facts, first),
             lambda: pods.available(facts, pods.needed(facts, first)),
-            lambda: handover.hand_over(facts) if handover.possible(facts) else pods.grow(facts, total),
+            lambda: DONE if still else _joined(facts, total),
         )
     )
+
+
+def _joined(facts: Facts, total: int) -> Outcome:
+    return handover.hand_over(facts) if handover.possible(facts) else pods.grow(facts, total)
 
 
 def _later(facts: Facts) -> Outcome:
@@ -153,10 +158,9 @@ class _Way:
 
         Failing that, some further than asked: a step in the other direction is always possible.
         """
-        workload = self.facts.workload
-        spare = outlook.spare(workload.replicas - workload.max_unavailable)
+        spare = outlook.spare(self.facts.least)
         source, goal = self.source.replicas, self.goal.replicas
-        most = spare + outlook.room + source - outlook.ready[self.source.target.name]
+        most = spare + outlook.room + source - outlook.serving[self.source.target.name]
         near = range(min(self.distance, most), 0, -1)
         for count in (*near, *range(len(near) + 1, most + 1)):
             for pushed, size in ((self.goal, goal + count), (self.source, max(0, source - count))):
@@ -167,24 +171,24 @@ class _Way:
 
     def _leads(self, after: Forecast, most: int) -> bool:
         """Tell whether pods come where they shall, at most so many, and nowhere else."""
-        source, goal = self.source.target.name, self.goal.target.name
-        gone = self.facts.unsettled
-        others = (each for each in self.facts.known if each.target.name not in {source, goal})
-        gained = after.sizes[goal] - self.goal.replicas
+        sizes, goal, source = after.sizes, self.goal, self.source
+        given = source.replicas - sizes[source.target.name]
+        gained = sizes[goal.target.name] - goal.replicas
+        if given < 0 or not self._leaves_others(sizes):
+            return False
+        if source in self.facts.unsettled:  # it has to go, whatever the stable one gains by it
+            return given > 0 and sizes[goal.target.name] >= min(goal.replicas, self.facts.workload.replicas)
+        if not gained:  # one that has all it is asked for gains nothing by what the other still has
+            return given > 0 and goal.replicas >= self.facts.workload.replicas
         # The last one of those that were let out goes only where all are to be new.
-        emptied = not after.sizes[source] and self.source is self.facts.stable and gained > self.distance
-        # One that has all it is asked for gains nothing by what the other still has.
-        surplus = not gained and self.goal.replicas >= self.facts.workload.replicas
-        return (
-            (0 < gained <= most or (surplus and after.sizes[source] < self.source.replicas))
-            and after.sizes[source] <= self.source.replicas
-            and not emptied
-            and all(
-                after.sizes[each.target.name] == each.replicas
-                or (each in gone and after.sizes[each.target.name] < each.replicas)
-                for each in others
-            )
-        )
+        emptied = source is self.facts.stable and given == source.replicas and gained > self.distance
+        return 0 < gained <= most and not emptied
+
+    def _leaves_others(self, sizes: Mapping[str, int]) -> bool:
+        """Tell whether no third revision changes, but for one that has to go anyway."""
+        others = (each for each in self.facts.known if each not in (self.source, self.goal))
+        changes = ((each, sizes[each.target.name] - each.replicas) for each in others)
+        return all(not change or (change < 0 and each in self.facts.unsettled) for each, change in changes)
 
 
 def _unsaturated(facts: Facts) -> Outcome:

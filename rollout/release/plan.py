@@ -115,7 +115,7 @@ def _idle(snapshot: Snapshot, why: str) -> Plan:
     facts = Facts(snapshot, rollout, spec, workload)
     if phase is Phase.PROGRESSING:
         return _unguided(facts, status)
-    if workload.gate is None or workload.gate.rollout != rollout.target.name:
+    if workload.gate and workload.gate.rollout != rollout.target.name:
         return Plan(status)
     outcome = holding.open_gate(facts) or strategy.give_back(facts)
     return Plan(status, outcome.actions if outcome else ())
@@ -190,7 +190,8 @@ def _without_gate(facts: Facts) -> Plan:
         return closing.take_back(facts)
     if status.reason is Reason.FINALISING:
         return closing.let_out(facts)
-    if facts.out:
+    # Inside the Deployment, most of its pods may be new though nobody has let the version out.
+    if facts.out and not (facts.parts and facts.is_recorded):
         return closing.accept(facts)
     if not facts.in_view:
         return Plan(status)

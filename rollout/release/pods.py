@@ -17,11 +17,12 @@ _STARTING = timedelta(seconds=3)
 def wanted(facts: Facts, step: Step) -> int:
     """Count the canary pods of a step: a percentage is rounded up, and never more than the workload has.
 
-    Where they replace the stable ones, less than 100 % leaves one of these, if there are two pods at all.
+    Where they replace the stable ones, all that does not say 100 % leaves one of these, if there are two pods
+    at all: a number may come to be all of them when the workload is scaled.
     """
     replicas = facts.workload.replicas
     total = step.replicas.of(replicas)
-    part = facts.parts and step.replicas.percent and step.replicas.value < 100  # noqa: PLR2004 - percent
+    part = facts.parts and not (step.replicas.percent and step.replicas.value == 100)  # noqa: PLR2004 - percent
     return min(total, max(1, replicas - 1)) if part and replicas else total
 
 

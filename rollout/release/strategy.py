@@ -10,23 +10,22 @@ from rollout import names, strategy
 from rollout.actions import Patch
 from rollout.release import pods
 from rollout.release.facts import Facts, guarded
-from rollout.release.forecast import Outlook
+from rollout.release.forecast import Forecast, Outlook
 from rollout.release.outcome import DONE, Doing, Outcome
 from rollout.snapshot import Deployment
 from rollout.strategy import Kept
 from rollout.wire import JsonObject
 
 
-def narrow(facts: Facts, extra: int = 0, *, whole: bool = False) -> Outcome:
+def narrow(facts: Facts, total: int, extra: int = 0, *, whole: bool = False) -> Outcome:
     """Have the Deployment run hardly more pods than its replicas; ``extra`` beside what the plan needs.
 
-    ``whole``: all pods are to be new. Where another strategy would cost pods that serve, or the last of a
-    revision, the one that is in force stays for now.
+    ``total``: the pods that are to be new; ``whole``: all are. Where another strategy would cost pods that
+    serve, or the last of a revision, or make more of them new, the one that is in force stays for now.
     """
     workload, declared = facts.workload, declared_by(facts.workload)
-    held = strategy.narrowed(declared, workload.replicas, _batch(facts), extra)
-    surge, _ = strategy.limits(held, workload.replicas)
-    if workload.strategy != held and not _harmless(facts, surge, whole=whole):
+    held = _narrowest(facts, total, extra, whole=whole)
+    if held is None:
         return DONE
     kept = workload.kept or Kept(declared)
     if (kept.declared, kept.held) != (declared, held):
@@ -38,13 +37,27 @@ def narrow(facts: Facts, extra: int = 0, *, whole: bool = False) -> Outcome:
     return DONE
 
 
-def _harmless(facts: Facts, surge: int, *, whole: bool) -> bool:
-    """Tell whether the controller, at once, neither cuts what serves nor gives the new version all pods."""
-    workload, outlook = facts.workload, Outlook.of(facts)
-    after = outlook.with_surge(surge).after()
-    spared = after.lost <= outlook.spare(workload.replicas - workload.max_unavailable)
+def _narrowest(facts: Facts, total: int, extra: int, *, whole: bool) -> JsonObject | None:
+    """Find the strategy to hold: as wide as the plan's largest batch needs, or as is harmless at present."""
+    workload, declared = facts.workload, declared_by(facts.workload)
+    most = max(facts.inside.replicas if facts.inside else 0, total) + extra
+    for batch in range(_batch(facts), 0, -1):
+        held = strategy.narrowed(declared, workload.replicas, batch, extra)
+        surge, _ = strategy.limits(held, workload.replicas)
+        after = Outlook.of(facts).with_surge(surge).after()
+        if workload.strategy == held or _harmless(facts, after, most, whole=whole):
+            return held
+    return None
+
+
+def _harmless(facts: Facts, after: Forecast, most: int, *, whole: bool) -> bool:
+    """Tell whether the controller, at once, neither cuts what serves nor gives an unapproved version more."""
+    if after.lost > Outlook.of(facts).spare(facts.least):
+        return False
+    if whole or facts.inside is None:
+        return True
     emptied = any(not after.sizes[each.target.name] for each in facts.serving)
-    return spared and (whole or facts.inside is None or not emptied)
+    return not emptied and after.sizes[facts.inside.target.name] <= most
 
 
 def give_back(facts: Facts) -> Outcome:
@@ -63,12 +76,7 @@ def give_back(facts: Facts) -> Outcome:
 
 def declared_by(workload: Deployment) -> JsonObject:
     """Give the strategy that a Deployment's owner wants, whatever is held at present."""
-    kept = workload.kept
-    if kept is None:
-        return workload.strategy
-    if kept.has(workload.strategy) or workload.recreates:
-        return kept.declared
-    return strategy.redeclared(kept, workload.strategy) or kept.declared
+    return strategy.declared(workload.kept, workload.strategy)
 
 
 def beside(facts: Facts) -> int:

@@ -51,6 +51,18 @@ class Product:
         """End a pod's process as nothing it could handle: SIGKILL."""
         os.kill(_process_of(pod), signal.SIGKILL)
 
+    async def replace_leader(self) -> None:
+        """Kill the reconciler that leads, and wait until another process does."""
+        lease = await self.cluster.wait_for("leases", NAMESPACE, LEASE, lambda found: bool(holder(found)))
+        before = lease["spec"]["holderIdentity"]
+        self.kill(holder(lease))
+        await self.cluster.wait_for(
+            "leases",
+            NAMESPACE,
+            LEASE,
+            lambda found: found["spec"].get("holderIdentity") not in {None, "", before},
+        )
+
 
 def holder(lease: JsonObject) -> str:
     """Return the pod that holds a Lease; each start of its process is another holder."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sandbox.names import JsonObject
 from sandbox.observation import Record
-from tests.cluster.application import Application, image_of_pod, is_ready
+from tests.cluster.application import Application, image_of_pod, is_ready, present
 
 Belongs = Callable[[JsonObject], bool]
 
@@ -27,6 +27,12 @@ class Readiness:
     def most(self, image: str) -> int:
         """Return how many pods of an image there were at once, ready or not."""
         return max(self._sizes(lambda pod: image_of_pod(pod) == image))
+
+    def ever(self, decide: Callable[[list[JsonObject]], bool]) -> bool:
+        """Return whether the pods, taken together, were so after any event."""
+        return any(
+            decide(present(self.pods.events[:number])) for number in range(1, len(self.pods.events) + 1)
+        )
 
     def counts(self) -> Iterator[tuple[int, int]]:
         """Return how many pods were ready after each event, by the event's resourceVersion."""

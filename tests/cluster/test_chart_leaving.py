@@ -11,9 +11,9 @@ from sandbox.cluster import Cluster
 from sandbox.control_plane import Options
 from sandbox.names import JsonObject
 from tests.cluster import custom_kinds, gateways, istio, traffic_routings
-from tests.cluster.application import ALPHA, NAME, V2, Application
+from tests.cluster.application import ALPHA, NAME, V1, V2, Application
 from tests.cluster.chart_install import CHART, NAMESPACE, PROCESSES, fully_available, install
-from tests.cluster.partitions import ONE_MISSING, counts, limited, partition
+from tests.cluster.partitions import counts, divided, limited, partition, release_slowly
 from tests.cluster.plans import step
 from tests.cluster.readiness import counting
 
@@ -150,32 +150,41 @@ async def test_uninstalling_gives_an_http_route_back(own_cluster: Cluster) -> No
     await app.serves(V2)
 
 
+_OWN_LIMITS: JsonObject = {"maxSurge": "40%", "maxUnavailable": "20%"}
+"""Wider than what is held while a release goes on inside the Deployment: no surge."""
+
+
 async def _middle_of_a_batch(cluster: Cluster) -> Application:
-    """Bring a release in partition style to where two of five pods are new, and more are on their way."""
+    """Bring a release in partition style to where one of five pods is new, and the next is starting."""
     await cluster.create_namespace("shop")
     app = Application(cluster, "shop")
-    steps = (step(None, "20%"), step(None, "100%"))
-    await app.deploy(partition(*steps, routed=False), deployment=limited(ONE_MISSING))
-    await app.set_image(V2)
-    await app.waits(1, 2)
+    steps = (step(None, "20%"), step(None, "80%"), step(None, "100%"))
+    await app.deploy(partition(*steps, routed=False), deployment=limited(_OWN_LIMITS))
+    await release_slowly(app, V2, 3)
+    await app.waits(1, 3)
     await app.approve()
-    await app.wait("deployments", lambda found: counts(found)[0] > 1)
+    await app.wait("deployments", lambda found: counts(found) == (2, 4))
     return app
 
 
-async def test_uninstalling_in_the_middle_of_a_batch_costs_no_pod(own_cluster: Cluster) -> None:
+@pytest.mark.parametrize("flags", [("--wait", "--timeout", "4m"), ("--no-hooks",)], ids=["hooks", "none"])
+async def test_uninstalling_in_the_middle_of_a_batch_costs_no_pod(
+    own_cluster: Cluster, flags: tuple[str, ...]
+) -> None:
     """The Deployment goes on natively, by the strategy of its owner, within its limits."""
     await install(own_cluster)
     app = await _middle_of_a_batch(own_cluster)
+    during = await app.get("deployments")
 
     async with counting(app) as readiness:
-        await own_cluster.helm("uninstall", "sluice", "-n", NAMESPACE, "--no-hooks")
+        await own_cluster.helm("uninstall", "sluice", "-n", NAMESPACE, *flags)
         await app.serves(V2)
         deployment = await app.wait("deployments", fully_available)
         await _assert_nothing_is_left(own_cluster)
 
     assert readiness.lowest() >= 4
-    assert deployment["spec"]["strategy"] == {"type": "RollingUpdate", "rollingUpdate": ONE_MISSING}
+    assert during["spec"]["strategy"]["rollingUpdate"]["maxSurge"] == 0
+    assert deployment["spec"]["strategy"] == {"type": "RollingUpdate", "rollingUpdate": _OWN_LIMITS}
     assert "paused" not in deployment["spec"]
     assert _marks(await app.get("deployments")) == set()
 
@@ -197,13 +206,14 @@ async def test_deployment_that_was_abandoned_in_the_middle_of_a_batch_is_resumed
             await own_cluster.kubectl(
                 "wait", "--for=delete", "pods", "-l", selector, "-n", NAMESPACE, "--timeout=60s"
             )
-        abandoned = await app.get("deployments")
+        abandoned, pods = await app.get("deployments"), divided(await app.pods())
         await app.kubectl("rollout", "resume", f"deployment/{NAME}")
         await app.serves(V2)
         await app.wait("deployments", fully_available)
 
     assert abandoned["spec"]["strategy"]["type"] == "RollingUpdate"
     assert abandoned["spec"]["paused"] is True
+    assert pods.keys() == {V1, V2}
     assert readiness.lowest() >= 4
 
 

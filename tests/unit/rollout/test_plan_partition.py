@@ -10,7 +10,7 @@ from rollout.actions import Patch
 from tests.unit.rollout.model import controllers, invariants
 from tests.unit.rollout.model.objects import step
 from tests.unit.rollout.model.partitions import ask_for, events, governed, ready, released, revision
-from tests.unit.rollout.model.reconciling import look, reconcile, settle
+from tests.unit.rollout.model.reconciling import look, reconcile
 from tests.unit.rollout.model.routing import APP
 from tests.unit.rollout.model.world import World
 from tests.unit.search import dear
@@ -90,6 +90,8 @@ class Release:
     scaled_to: int | None = None
     scaled_after: int = 0
     """Events of the release before the user scales."""
+    matures: bool = False
+    """Whether pods are available only some time after they are ready."""
 
 
 limits = st.sampled_from([0, 1, 2, 5, "10%", "25%", "50%", "100%"])
@@ -100,12 +102,15 @@ releases = (
             Release,
             st.just(replicas),
             st.lists(
-                st.integers(1, replicas) | st.sampled_from(["5%", "50%", "99%"]), min_size=1, max_size=3
+                st.integers(1, replicas) | st.sampled_from(["5%", "50%", "99%", "100%"]),
+                min_size=1,
+                max_size=3,
             ).map(tuple),
             limits,
             limits,
             st.none() | st.integers(1, 50),
             st.integers(0, 60),
+            st.booleans(),
         )
     )
     .filter(lambda release: release.surge or release.unavailable)  # no valid strategy
@@ -117,11 +122,13 @@ releases = (
 @example(Release(5, ("20%", "50%", "100%"), 0, 1))
 @example(Release(10, ("20%", "50%", "20%"), 1, 0, scaled_to=5, scaled_after=30))
 @example(Release(40, (20, 1), "10%", 0))
+@example(Release(10, ("60%",), 0, 1, matures=True))
 def test_available_pods_stay_within_the_limits_while_they_are_exchanged(release: Release) -> None:
     """At every event: never fewer than the owner's limits allow, or than there were; at rest, the step's."""
     strategy = {"maxSurge": release.surge, "maxUnavailable": release.unavailable}
     world = governed(step(None, release.totals[0]), replicas=release.replicas, limits=strategy)
     asked, number, had = release.replicas, 0, release.replicas
+    world.store.matures = release.matures
     world.apply_template("v2")
     for total in release.totals:
         ask_for(world, total)
@@ -136,7 +143,8 @@ def test_available_pods_stay_within_the_limits_while_they_are_exchanged(release:
         asked = (world.workload or {})["spec"]["replicas"]
         invariants.world_at_rest_is_sound(world)
     world.approve_present_step()
-    settle(world)
+    for _ in events(world):
+        pass
 
     assert world.status["phase"] == "Healthy"
     assert world.ready_by_tag() == {"v2": asked}

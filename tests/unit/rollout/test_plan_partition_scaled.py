@@ -20,7 +20,7 @@ from tests.unit.rollout.model.partitions import (
     revision,
     sizes,
 )
-from tests.unit.rollout.model.reconciling import reconcile, settle
+from tests.unit.rollout.model.reconciling import look, reconcile, settle
 from tests.unit.rollout.model.routing import APP, BY_INGRESS
 from tests.unit.rollout.model.world import World
 
@@ -53,7 +53,7 @@ def test_deployment_rolls_on_whatever_ends_a_way_back_that_was_begun(ending: str
     """Its controller was kept from taking stable pods away: by nothing that keeps it from rolling out."""
     limits = {"maxSurge": 0, "maxUnavailable": 2}
     world = released(
-        step(None, "20%"), step(None, 10), step(None, "100%"), replicas=10, limits=limits, approved=1
+        step(None, "20%"), step(None, "100%"), step(None, "100%"), replicas=10, limits=limits, approved=1
     )
     world.write_release({"nextStepIndex": 1})
     while names.DESIRED_REPLICAS in revision(world, "v2")["metadata"]["annotations"]:
@@ -94,6 +94,47 @@ def test_paused_release_stops_in_the_middle_of_a_batch() -> None:
     world.change_spec({"strategy": {"paused": None}})
     settle(world)
     assert world.ready_by_tag() == {"v1": 2, "v2": 18}
+
+
+@pytest.mark.parametrize("up", [0, 1], ids=["before its pods", "with its pods"])
+def test_paused_release_hands_no_pod_over(up: int) -> None:
+    """Paused while its first pods come up beside the Deployment: there they stay until it is resumed."""
+    world = governed(step(None, "10%"), step(None, "100%"), replicas=10)
+    world.apply_template("v2")
+    for _ in events(world):
+        if len(world.store.of_kind("Deployment")) > 1 and ready(world) == 10 + up:
+            break
+    world.change_spec({"strategy": {"paused": True}})
+    settle(world)
+
+    assert world.ready_by_tag()["v1"] == 10
+    world.change_spec({"strategy": {"paused": None}})
+    settle(world)
+    assert world.ready_by_tag() == {"v1": 9, "v2": 1}
+
+
+@pytest.mark.parametrize("share", ["20%", "60%"])
+def test_gate_that_is_torn_open_is_closed_again_however_many_pods_are_new(share: str) -> None:
+    """Inside the Deployment, most of its pods may be new though nobody has let the version out."""
+    world = released(step(None, share), step(None, "90%"), step(None, "100%"), replicas=10, limits=_MISSING)
+    world.tear_gate_open()
+    world.torn = True
+    settle(world)
+
+    assert world.status["phase"] == "Progressing"
+    assert (world.workload or {})["spec"]["paused"]
+    world.approve_present_step()
+    settle(world)
+    assert world.status["canaryStatus"]["currentStepIndex"] == 2
+
+
+def test_strategy_is_given_back_by_a_rollout_that_releases_nothing_any_more() -> None:
+    """Its gate was opened while no webhook answered, then its Rollout was spoilt."""
+    world = _marked(_HELD, Kept(_OWN, None, _HELD))
+    world.change_spec({"strategy": {"canary": {"steps": "none"}}})
+    settle(world)
+
+    assert (world.workload or {})["spec"]["strategy"] == _OWN
 
 
 @pytest.mark.parametrize("limits", [None, {"maxSurge": 1, "maxUnavailable": "25%"}], ids=["default", "one"])
@@ -148,10 +189,90 @@ def test_service_leads_to_pods_when_scaling_took_the_last_stable_one(
     assert world.ready_pods(APP)
 
 
+def test_service_leads_to_no_bad_pod_while_a_version_is_taken_back() -> None:
+    """Its pods are the Deployment's own, and go only as fast as the old ones start."""
+    limits = {"maxSurge": 0, "maxUnavailable": 2}
+    world = released(step(5, "60%"), step(None, "100%"), replicas=10, limits=limits, setting=BY_INGRESS)
+    world.apply_template("v1")
+    world.held_up = frozenset({"pods"})
+    versions = set[str]()
+    for _ in range(60):
+        moved = reconcile(world, writes=1) + world.run_controllers()
+        versions |= {world.store.pods[each].tag for each in world.ready_pods(APP)}
+        due = (one := look(world)) and one.plan.look_again_at
+        world.now = due if due and not moved else world.now
+    world.held_up = frozenset()
+    settle(world)
+
+    assert versions == {"v1"}
+    assert len(world.ready_pods(APP)) == 10
+
+
+_HALF_MORE: JsonObject = {"maxSurge": "50%", "maxUnavailable": "20%"}
+
+
+@pytest.mark.parametrize("how", ["scaled down", "none may be missing"])
+def test_no_pod_of_a_new_version_comes_by_another_strategy(how: str) -> None:
+    """What a wider one adds goes to the largest revision, which is the new one by then."""
+    limits = _HALF_MORE if how == "scaled down" else _MISSING
+    world = released(step(5, "80%"), step(None, "100%"), replicas=10, limits=limits, setting=BY_INGRESS)
+    if how == "scaled down":
+        world.scale(4)
+    else:
+        wide = {"rollingUpdate": {"maxSurge": "50%", "maxUnavailable": 0}}
+        world.user_patch("Deployment", APP, {"spec": {"strategy": wide}})
+    settle(world)
+
+    most = {"scaled down": 3, "none may be missing": 8}[how]
+    assert world.ready_by_tag()["v2"] <= most
+    assert world.canary_weight() == 5
+    assert {world.store.pods[each].tag for each in world.ready_pods(APP)} == {"v1"}
+    world.approve_present_step()
+    settle(world)
+    assert world.status["phase"] == "Healthy"
+
+
+@pytest.mark.parametrize("limits", [_MORE, None, {"maxSurge": "50%", "maxUnavailable": 0}])
+@pytest.mark.parametrize("replicas", [2, 3, 5, 10])
+def test_third_version_begins_when_nothing_of_the_second_is_left(
+    replicas: int, limits: JsonObject | None
+) -> None:
+    """Whatever the stable one has by then: the one pod more that was let be for the way back, too."""
+    world = released(step(None, "10%"), step(None, "100%"), replicas=replicas, limits=limits)
+    world.apply_template("v3")
+    for _ in events(world):
+        running = {each.tag for each in world.store.pods.values()}
+        assert not {"v2", "v3"} <= running
+
+    assert world.ready_by_tag()["v3"] == 1
+    assert "v2" not in world.ready_by_tag()
+
+
+def test_number_that_comes_to_be_all_pods_leaves_a_stable_one() -> None:
+    """Scaled to as many as the step has, nobody has approved that all of them are new."""
+    world = released(step(5, 5), step(None, "100%"), replicas=10, setting=BY_INGRESS)
+    world.scale(5)
+    settle(world)
+
+    assert world.ready_by_tag() == {"v1": 1, "v2": 4}
+    assert world.canary_weight() == 5
+
+
+def test_status_tells_of_pods_that_fail() -> None:
+    """One by one, while a step waits for a person: at the end it says that none is ready."""
+    limits = {"maxSurge": 0, "maxUnavailable": 2}
+    world = released(step(None, "80%"), step(None, "100%"), replicas=10, limits=limits)
+    for name in [each.name for each in world.store.pods.values() if each.tag == "v2"]:
+        world.store.stick(name)
+        settle(world)
+
+    assert (world.release["canaryReplicas"], world.release["canaryReadyReplicas"]) == (8, 0)
+
+
 @pytest.mark.parametrize("then", ["v1", "v3"])
 def test_version_that_has_all_pods_unapproved_is_not_the_one_to_go_back_to(then: str) -> None:
     """A third one begins beside the one that was let out; that one comes back without steps."""
-    world = released(step(None, "20%"), step(None, 5), step(None, "100%"), replicas=5, approved=1)
+    world = released(step(None, "20%"), step(None, "100%"), step(None, "100%"), replicas=5, approved=1)
     world.apply_template("v3")
     settle(world)
     parts = world.ready_by_tag()
@@ -165,7 +286,7 @@ def test_version_that_has_all_pods_unapproved_is_not_the_one_to_go_back_to(then:
 
 def test_weight_is_the_steps_where_pods_cannot_be_handed_over() -> None:
     """Beside the Deployment, all pods being new does not end the division."""
-    world = governed(step(20, "20%"), step(90, 5), step(100, "100%"), replicas=5, setting=BY_INGRESS)
+    world = governed(step(20, "20%"), step(90, "100%"), step(100, "100%"), replicas=5, setting=BY_INGRESS)
     rival = {**(world.workload or {}), "metadata": {"name": "rival"}, "status": {}}
     world.foreign.add("rival")
     labels = {"app": APP, "of": "rival"}

@@ -298,15 +298,16 @@ def sync_replica_set(store: Store, name: str) -> bool:
             store.put_pod(Pod(pod_name, uid, labels, tag_of(template)))
         return True
     if len(pods) > wanted:
-        for each in sorted(pods, key=lambda each: each.ready)[: len(pods) - wanted]:
+        for each in sorted(pods, key=lambda each: (each.ready, store.is_available(each)))[
+            : len(pods) - wanted
+        ]:
             del store.pods[each.name]
         return True
-    ready = sum(each.ready for each in pods)
     status = {
         "observedGeneration": found["metadata"]["generation"],
         "replicas": len(pods),
-        "readyReplicas": ready,
-        "availableReplicas": ready,
+        "readyReplicas": sum(each.ready for each in pods),
+        "availableReplicas": sum(store.is_available(each) for each in pods),
     }
     if status == found.get("status"):
         return False

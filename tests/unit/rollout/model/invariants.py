@@ -656,7 +656,7 @@ def _divisible(workload: Deployment) -> bool:
 def _total(world: World, step: Step, replicas: int) -> int:
     """Count the new pods of a step; where they replace stable ones, less than all leaves one of these."""
     total = step.replicas.of(replicas)
-    part = world.parts and step.replicas.percent and step.replicas.value < 100 and replicas > 1
+    part = world.parts and not (step.replicas.percent and step.replicas.value == 100) and replicas > 1
     return min(total, replicas - 1) if part else total
 
 

@@ -60,8 +60,8 @@ def sizes(world: World) -> dict[str, int]:
 
 
 def ready(world: World) -> int:
-    """Count the pods that are ready."""
-    return sum(each.ready for each in world.store.pods.values())
+    """Count the pods that are ready, and have been for as long as is asked of them."""
+    return sum(world.store.is_available(each) for each in world.store.pods.values())
 
 
 def events(world: World) -> Iterator[None]:
@@ -70,9 +70,10 @@ def events(world: World) -> Iterator[None]:
         if not controllers.run_one(world.store) and not reconcile(world, writes=1):
             one = look(world)
             due = one.plan.look_again_at if one else None
-            if due is None:
+            if due is not None:
+                world.now = due
+            elif not world.store.mature():
                 return
-            world.now = due
         yield
     invariants.fail("hang", f"no rest after {MOST_EVENTS} events: {world.status}")
 

@@ -72,6 +72,10 @@ class Store:
     def __init__(self) -> None:
         self.objects: dict[Key, JsonObject] = {}
         self.pods: dict[str, Pod] = {}
+        self.matures = False
+        """Whether a pod that becomes ready is available only later (``minReadySeconds``)."""
+        self.fresh: list[str] = []
+        """The pods that are ready and not available yet, the oldest first."""
         self._counter = 0
 
     # --- reading ---------------------------------------------------------------------------------
@@ -164,6 +168,16 @@ class Store:
     def set_ready(self, name: str, *, ready: bool) -> None:
         """Change whether a pod is ready."""
         self.pods[name] = replace(self.pods[name], ready=ready, version=self.tick())
+        self.fresh = [each for each in self.fresh if each != name] + [name] * (ready and self.matures)
+
+    def mature(self) -> bool:
+        """Let the time of the oldest fresh pod pass; tell whether there was one."""
+        self.fresh, passed = self.fresh[1:], self.fresh[:1]
+        return bool(passed)
+
+    def is_available(self, pod: Pod) -> bool:
+        """Tell whether a pod counts as available."""
+        return pod.ready and pod.name not in self.fresh
 
     def stick(self, name: str) -> None:
         """Make a pod not ready for good."""
