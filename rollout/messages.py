@@ -402,9 +402,17 @@ def service_unsuitable(name: str, reason: str) -> str:
     return f"Service {name} cannot route by revision: {reason}"
 
 
+def stable_is_down(service: str) -> str:
+    """Say: the step waits for a person, and nobody serves the larger part of the requests."""
+    return (
+        f"no stable pod behind Service {service} is ready, and requests are held to these: "
+        "approve the step, or take the new version back"
+    )
+
+
 def waits_for_pods(need: int, deployment: str, stuck: str | None) -> str:
-    """Say: the canary is not available yet."""
-    text = f"waits until {need} canary pods of Deployment {deployment} are available"
+    """Say: the new version's pods are not available yet."""
+    text = f"waits until {need} new pods of Deployment {deployment} are available"
     return f"{text} ({stuck})" if stuck else text
 
 

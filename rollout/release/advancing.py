@@ -193,8 +193,12 @@ def _arrived(facts: Facts, after: Release) -> Plan:
         due = cursor.pause_end(after, step)
         # Told as long as it is true: an event that was lost with a failed write is told again.
         events = _pause_events(facts, after, manual=due is None)
+    down = services.stable_is_down(facts)
+    if down:
+        events = (*events, Event("StableNotReady", down, key=f"{after.id}/{after.step}/down", warning=True))
+    status = _status(facts, after, Reason.IN_ROLLING, Doing("", trouble=down) if down else DONE)
     told = batches.labels(facts, after)
-    return Plan(_status(facts, after, Reason.IN_ROLLING), events=events, look_again_at=due, courtesies=told)
+    return Plan(status, events=events, look_again_at=due, courtesies=told)
 
 
 def _pause_events(facts: Facts, release: Release, *, manual: bool) -> tuple[Event, ...]:

@@ -171,6 +171,17 @@ def canary_ready(facts: Facts, routing: TrafficRoutingRef) -> bool:
     return service is not None and service.owned and bool(facts.snapshot.ready_pods.get(name))
 
 
+def stable_is_down(facts: Facts) -> str | None:
+    """Say that a Service is held to stable pods of which none is ready, though there should be some."""
+    stable = facts.stable
+    for service in dict.fromkeys(each.service for each in facts.spec.routings):
+        found = facts.snapshot.services.get(service)
+        held = found is not None and stable is not None and found.selected_hash == stable.hash
+        if held and stable and stable.replicas and not facts.ready_behind(service, stable):
+            return messages.stable_is_down(service)
+    return None
+
+
 def remove_canaries(snapshot: Snapshot) -> Outcome:
     """Delete every canary Service of the Rollout and wait until they are gone."""
     return together(_remove(each) for each in snapshot.services.values() if each.owned)

@@ -98,6 +98,30 @@ async def test_version_is_taken_back_at_any_batch(app: Application, steps: int) 
     assert inventory.leftovers(before, await inventory.settled(app)) == []
 
 
+async def test_no_request_meets_a_version_that_is_being_taken_back(app: Application) -> None:
+    """Its pods are the Deployment's own until the native roll has replaced them; no Service leads to them."""
+    rollout = partition(step(20, "20%"), step(50, "60%"), step(100, "100%"))
+    (routing,) = rollout["spec"]["strategy"]["canary"]["trafficRoutings"]
+    routing["gracePeriodSeconds"] = 2
+    await app.deploy(rollout, deployment=manifests.deployment(replicas=5, pre_stop_seconds=3))
+    data_plane = await app.cluster.data_plane()
+    await app.serves_requests()
+    await app.set_image(V2)
+    await app.waits(1, 3)
+    await app.approve()
+    await app.waits(2, 3)
+    await data_plane.wait_for(app.host, V2)
+
+    await app.set_image(V1)
+    await app.cluster.wait_gone("ingresses", app.namespace, f"{NAME}-canary")
+    async with data_plane.load(app.host, rate=100) as traffic:
+        await app.rolled_back(2)
+        await app.serves(V1, 5)
+
+    assert set(traffic.by_image) == {V1}
+    assert traffic.lost == 0
+
+
 async def test_third_version_replaces_the_second_in_the_middle(app: Application) -> None:
     """The first version's pods come back for the second's before the third has any."""
     await app.deploy(

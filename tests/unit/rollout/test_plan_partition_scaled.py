@@ -258,6 +258,22 @@ def test_number_that_comes_to_be_all_pods_leaves_a_stable_one() -> None:
     assert world.canary_weight() == 5
 
 
+def test_stable_side_without_a_ready_pod_is_told() -> None:
+    """The one old pod that is left fails: most requests are held to it, and nobody may decide for them."""
+    world = released(step(5, "80%"), step(None, "100%"), replicas=5, limits=_MISSING, setting=BY_INGRESS)
+    (last,) = (each.name for each in world.store.pods.values() if each.tag == "v1")
+    world.store.stick(last)
+    settle(world)
+    one = look(world)
+
+    assert "no stable pod behind Service" in world.condition_message
+    assert one
+    assert "StableNotReady" in {each.reason for each in one.plan.events}
+    world.approve_present_step()
+    settle(world)
+    assert world.status["phase"] == "Healthy"
+
+
 def test_status_tells_of_pods_that_fail() -> None:
     """One by one, while a step waits for a person: at the end it says that none is ready."""
     limits = {"maxSurge": 0, "maxUnavailable": 2}

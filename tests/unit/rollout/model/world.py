@@ -162,6 +162,12 @@ class World:
         return next((each["reason"] for each in conditions if each["type"] == "Progressing"), "")
 
     @property
+    def condition_message(self) -> str:
+        """Message of the Progressing condition."""
+        conditions = self.status.get("conditions") or ()
+        return next((each["message"] for each in conditions if each["type"] == "Progressing"), "")
+
+    @property
     def canary_routes(self) -> list[JsonObject]:
         """What carries the canary's share: the users' own objects, and the canary Ingresses that are ours."""
         owner = self.rollout
