@@ -1,33 +1,17 @@
-"""A release under way: one step's work in its order, and the status that says how far it is.
+"""A release under way: from step to step, and the status that says how far it is."""
 
-Order within a step: nothing to a canary without endpoints, then weights down and after them pods down,
-then the stable side held fast, then pods up, endpoints, and weights up.
-"""
-
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from rollout import messages
 from rollout.actions import Event
 from rollout.approval import Stamp
-from rollout.release import (
-    batches,
-    closing,
-    cursor,
-    engagement,
-    handover,
-    holding,
-    parts,
-    pods,
-    routes,
-    services,
-    strategy,
-)
+from rollout.release import batches, closing, cursor, handover, holding, pods, routes, services
 from rollout.release.facts import Facts
-from rollout.release.outcome import DONE, Doing, Outcome, Task, first_unfinished, resting_on, together
+from rollout.release.outcome import DONE, Doing, Outcome, Task, first_unfinished
 from rollout.release.plan_value import Plan
+from rollout.release.stages import silence_empty, stages, unfinished
 from rollout.revision import steps_digest
-from rollout.spec import RolloutSpec, Step, TrafficRoutingRef
+from rollout.spec import RolloutSpec, Step
 from rollout.status import (
     APPROVALS_RESET,
     Condition,
@@ -38,7 +22,6 @@ from rollout.status import (
     StepState,
     format_time,
 )
-from rollout.traffic.routing import ALL_STABLE
 
 
 def start(facts: Facts) -> Plan:
@@ -74,7 +57,7 @@ def advance(facts: Facts) -> Plan:
     if moved := _moved(facts, recorded, edited=edited):
         return Plan(moved)
     step = steps[recorded.step - 1]
-    stage, outcome = _work(facts, step)
+    stage, outcome = unfinished(facts, step)
     observed = _observed(facts, recorded)
     if edited:
         return _edited(facts, observed, stage, outcome)
@@ -232,123 +215,13 @@ def _frozen(facts: Facts) -> Plan:
     )
     unchanged = recorded.plan_digest == steps_digest(steps) and 1 <= recorded.step <= len(steps)
     if (facts.canary or facts.inside) and unchanged:
-        beginning, upgrading, _ = _stages(facts, steps[recorded.step - 1], still=True)
-        tasks = (*beginning.tasks, *upgrading.tasks)
+        preparing, upgrading, _ = stages(facts, steps[recorded.step - 1], still=True)
+        tasks = (*preparing.tasks, *upgrading.tasks)
     outcome = first_unfinished(tasks)
     # A plan that is edited meanwhile is looked at when the release goes on.
     observed = replace(_observed(facts, recorded), plan_digest=recorded.plan_digest)
     status = _status(facts, observed, Reason.PAUSED)
     return Plan(status, outcome.actions if outcome else (), look_again_at=outcome.until if outcome else None)
-
-
-# --- the work of one step --------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Stage:
-    """Tasks of a step, and the state that the status shows while they are not done."""
-
-    state: StepState
-    tasks: tuple[Task, ...]
-
-
-def _work(facts: Facts, step: Step) -> tuple[StepState, Outcome]:
-    """Find the first unfinished task of a step."""
-    for stage in _stages(facts, step):
-        if (outcome := first_unfinished(stage.tasks)) is not DONE:
-            return stage.state, outcome
-    return StepState.STEP_PAUSED, DONE
-
-
-def _stages(facts: Facts, step: Step, *, still: bool = False) -> tuple[_Stage, ...]:
-    """Give the work of a step; ``still``: no stable pod is replaced that is not replaced yet."""
-    total, routing = pods.wanted(facts, step), routes.wanted(step)
-    if still and facts.inside:
-        total = min(total, facts.inside.replicas)
-    need = pods.needed(facts, total)
-    limit = routing if need else ALL_STABLE  # a workload scaled to zero has nothing to send requests to
-    each = _for_each(facts.spec.routings)
-    each_service = _for_each({ref.service: ref for ref in facts.spec.routings}.values())
-    divided: tuple[Task, ...] = (
-        # Held to the stable revision, a Service would find no pod.
-        lambda: closing.unite(facts) if facts.stranded else DONE,
-        each(lambda ref: routes.restrict(facts, ref, limit)),
-        lambda: _shrunk(facts, total),
-        each_service(lambda ref: services.pin(facts, ref)),
-    )
-    routed: tuple[Task, ...] = (
-        lambda: closing.silence_moving(facts),
-        each_service(lambda ref: services.provide_canary(facts, ref, need)),
-        each(lambda ref: routes.route(facts, ref, limit)),
-    )
-    # With no stable pod left beside them, new ones are found by the users' own routes and Services.
-    whole = facts.parts and parts.takes_all(facts, total)
-    return (
-        _Stage(
-            StepState.BEFORE_STEP_UPGRADE,
-            (
-                lambda: holding.hold(facts),
-                lambda: silence_empty(facts),
-                lambda: closing.clear_old(facts),
-                # However long a release is blocked or paused: scaled to zero and up, this one would be woken.
-                lambda: handover.forget_empty(facts),
-                lambda: engagement.engage(facts),
-                lambda: pods.suitable(facts),
-                each_service(lambda ref: services.suitable(facts, ref)),
-                each(lambda ref: routes.suitable(facts, ref)),
-                lambda: _settled(facts),
-                *((lambda: closing.unite(facts),) if whole else ()),
-                *((lambda: _narrowed(facts, total, whole=whole),) if facts.parts else ()),
-                *(() if whole else divided),
-            ),
-        ),
-        _Stage(
-            StepState.STEP_UPGRADE,
-            (
-                lambda: parts.grow(facts, total, still=still) if facts.parts else pods.grow(facts, total),
-                lambda: pods.available(facts, need),
-            ),
-        ),
-        _Stage(StepState.STEP_TRAFFIC_ROUTING, () if whole else routed),
-    )
-
-
-def _narrowed(facts: Facts, total: int, *, whole: bool) -> Outcome:
-    return strategy.narrow(facts, total, parts.room(facts, total), whole=whole)
-
-
-def _settled(facts: Facts) -> Outcome:
-    """Leave only one revision beside that of the release; no request is on its way to those that go."""
-    if not facts.parts or not facts.unsettled:
-        return holding.settle(facts)
-    quiet = closing.silence(facts) or routes.unseen(facts.snapshot)
-    return quiet or resting_on(routes.observed(facts), parts.settle(facts))
-
-
-_Work = Callable[[TrafficRoutingRef], Outcome]
-
-
-def _for_each(refs: Iterable[TrafficRoutingRef]) -> Callable[[_Work], Task]:
-    """Make one task of the same work on every traffic routing."""
-    return lambda work: lambda: together(work(ref) for ref in refs)
-
-
-def _shrunk(facts: Facts, total: int) -> Outcome:
-    """Let pods go that are too many, when the data plane had its time to notice that less is sent to them."""
-    shrink = parts.shrink if facts.parts else pods.shrink
-    shrinking = resting_on(routes.observed(facts), shrink(facts, total))
-    if shrinking is DONE:
-        return DONE
-    return together(routes.grace(facts, ref) for ref in facts.spec.routings) or shrinking
-
-
-def silence_empty(facts: Facts) -> Outcome:
-    """Take all traffic from a canary of which no pod is ready: the one rule that waits for nothing."""
-    return together(
-        routes.silence(facts, ref)
-        for ref in facts.spec.routings
-        if routes.reaches_canary(facts, ref) and not services.canary_ready(facts, ref)
-    )
 
 
 # --- status ----------------------------------------------------------------------------------------

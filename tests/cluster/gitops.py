@@ -158,11 +158,13 @@ def write_chart(directory: Path, objects: list[JsonObject]) -> None:
         (templates / f"{each['kind']}.yaml").write_text(yaml.safe_dump(each))
 
 
-def application(app: Application, rollout: JsonObject) -> Objects:
+def application(app: Application, rollout: JsonObject, strategy: JsonObject | None = None) -> Objects:
     """Return the walkthrough's application with a Rollout, as it stands in a repository."""
-    return lambda image: [
-        manifests.service(),
-        manifests.ingress(host=app.host),
-        manifests.deployment(image=image),
-        rollout,
-    ]
+
+    def objects(image: str) -> list[JsonObject]:
+        deployment = manifests.deployment(image=image)
+        if strategy:
+            deployment["spec"]["strategy"] = strategy
+        return [manifests.service(), manifests.ingress(host=app.host), deployment, rollout]
+
+    return objects

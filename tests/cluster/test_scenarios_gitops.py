@@ -14,7 +14,9 @@ from tests.cluster import gitops, inventory
 from tests.cluster.application import NAME, V1, V2, Application, phase
 from tests.cluster.evidence import watching
 from tests.cluster.gitops import CLIENTS
+from tests.cluster.partitions import STRATEGY, has, partition
 from tests.cluster.plans import plan, step
+from tests.cluster.readiness import counting
 
 _RATE = 30.0
 """Requests a second: enough to see a share that is wrong for the time of one apply."""
@@ -93,6 +95,41 @@ async def test_release_completes_under_a_client_that_applies_every_second(
     assert [first.lost, second.lost] == [0, 0]
     assert repository.conflicts == []
     assert phase(await app.get("rollouts")) == "Healthy"
+    left = inventory.leftovers(before, await inventory.settled(app))
+    assert [each for each in left if not each.startswith(_OWN)] == []
+
+
+@pytest.mark.parametrize("client", ["helm 3", "kubectl apply --server-side", "flux"])
+async def test_batches_go_on_under_a_client_that_applies_its_strategy_every_second(
+    app: Application, client: str, tmp_path: Path
+) -> None:
+    """Partition style: behind the gate only the narrow strategy is ever in force, and no conflict is met."""
+    own: JsonObject = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "60%", "maxUnavailable": "20%"}}
+    objects = gitops.application(app, partition(step(20, "20%"), step(60, "60%"), step(100, "100%")), own)
+    async with gitops.applying(app, CLIENTS[client](app, objects, tmp_path)) as repository:
+        await repository.applies(1)
+        before = await inventory.take(app)
+        async with (
+            counting(app) as readiness,
+            app.cluster.record("deployments", app.namespace) as deployments,
+        ):
+            repository.image = V2
+            await gitops.released(app)
+            for number in (1, 2):
+                await app.waits(number, 3)
+                await has(app, v1=5 - 2 * number + 1, v2=2 * number - 1)
+                await repository.applies(2)
+                await app.approve()
+            await app.completes(steps=3)
+            await app.serves(V2)
+            await repository.applies(2)
+
+    forms = named(deployments.objects, NAME)
+    during = [each for each in forms if STRATEGY in each["metadata"]["annotations"]]
+    assert {each["spec"]["strategy"]["rollingUpdate"]["maxSurge"] for each in during} == {0}
+    assert forms[-1]["spec"]["strategy"] == own
+    assert readiness.lowest() >= 4
+    assert repository.conflicts == []
     left = inventory.leftovers(before, await inventory.settled(app))
     assert [each for each in left if not each.startswith(_OWN)] == []
 

@@ -1,11 +1,13 @@
 """Partition style when something comes in between: edits, scaling, trouble, and ends that nobody planned."""
 
+import json
+
 import pytest
 
 from sandbox import manifests
 from sandbox.names import JsonObject
 from sandbox.observation import Predicate
-from tests.cluster import inventory
+from tests.cluster import gateways, inventory
 from tests.cluster.application import (
     ALPHA,
     APPROVE,
@@ -270,6 +272,69 @@ async def test_change_during_the_final_roll_is_gated_settled_and_stepped(app: Ap
     assert readiness.lowest() >= 4
     assert readiness.most(V3) == 1
     assert len(await app.pods(V3)) == 1
+
+
+async def test_deployment_that_is_deleted_in_the_middle_takes_everything_along(app: Application) -> None:
+    """Its pods of both versions, canary Service and route; what comes back is released like any other."""
+    await app.deploy(partition(step(20, "20%"), step(50, "60%"), step(100, "100%")))
+    await app.set_image(V2)
+    await app.waits(1, 3)
+
+    await app.cluster.delete("deployments", app.namespace, NAME)
+    await app.wait("rollouts", lambda found: message(found) == "Workload Not Found")
+    await app.wait_for_all("pods", lambda found: not found)
+    left = await inventory.settled(app)
+    await app.create(manifests.deployment(replicas=5))
+    await app.wait("deployments", manifests.available(5))
+    await app.governed()
+    await app.set_image(V2)
+    await app.waits(1, 3)
+
+    assert [each for each in left if "canary" in each] == []
+    await has(app, v1=4, v2=1)
+
+
+async def test_nobody_plants_a_strategy(app: Application) -> None:
+    """Neither in a new Deployment, nor where no release goes on: it would be written over the owner's."""
+    mark = json.dumps({"declared": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "90%"}}})
+    manifest = limited(ONE_MISSING)
+    manifest["metadata"]["annotations"] = {STRATEGY: mark}
+    await app.create(manifest)
+    new = await app.get("deployments")
+    await app.create(manifests.service(), manifests.ingress(host=app.host))
+    await app.create(partition(step(20, "20%"), step(100, "100%")))
+    await app.governed()
+
+    said = await app.kubectl("annotate", f"deployment/{NAME}", f"{STRATEGY}={mark}")
+    changed = await app.get("deployments")
+
+    assert STRATEGY not in new["metadata"].get("annotations", {})
+    assert STRATEGY not in changed["metadata"].get("annotations", {})
+    assert "sluice.dev/strategy: written by admission alone, and left out" in said
+    assert changed["spec"]["strategy"]["rollingUpdate"] == ONE_MISSING
+
+
+async def test_rules_of_an_http_route_are_divided_between_the_parts(app: Application) -> None:
+    """By the revisions of the one Deployment, and given back with the last batch."""
+    await app.cluster.gateway()
+    await app.create(manifests.service(), gateways.http_route(app.host), manifests.deployment())
+    await app.wait("deployments", manifests.available(5))
+    await app.create(gateways.by_gateway(partition(step(20, "20%"), step(60, "60%"), step(100, "100%"))))
+    await app.governed()
+    before = await inventory.take(app)
+    data_plane = await app.cluster.gateway()
+
+    await app.set_image(V2)
+    await app.waits(1, 3)
+    await data_plane.divides(app.host, 20, lambda found: found.by_image.get(V2) == 4)
+    await app.approve()
+    await app.waits(2, 3)
+    await data_plane.divides(app.host, 20, lambda found: found.by_image.get(V2) == 12)
+    await app.approve()
+    await app.completes(3)
+
+    await app.serves(V2)
+    assert inventory.leftovers(before, await inventory.settled(app)) == []
 
 
 async def test_strategy_is_given_back_while_no_webhook_answers(product: Product, app: Application) -> None:

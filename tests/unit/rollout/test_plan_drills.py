@@ -1,25 +1,40 @@
 """One safety rule at a time: every drill runs through, and none does without the rule it is made for."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from rollout import manifests
 from rollout.actions import Create
-from rollout.release import advancing, closing, cursor, facts, handover, holding, pods, routes, services
+from rollout.release import (
+    advancing,
+    closing,
+    cursor,
+    facts,
+    forecast,
+    handover,
+    holding,
+    parts,
+    pods,
+    routes,
+    services,
+    stages,
+    strategy,
+)
 from rollout.release import plan as planning
 from rollout.release.outcome import DONE, Doing
 from rollout.release.routes import ingress
 from rollout.release.routes.ingress import IngressRoute
 from rollout.traffic.routing import Routing
-from tests.unit.rollout.model import drills
+from tests.unit.rollout.model import drills, drills_inside
 from tests.unit.rollout.model.invariants import InvariantBroken
 
 Change = Callable[[pytest.MonkeyPatch], None]
 
 
-@pytest.mark.parametrize("drill", drills.DRILLS, ids=lambda each: each.__name__)
+@pytest.mark.parametrize("drill", [*drills.DRILLS, *drills_inside.DRILLS], ids=lambda each: each.__name__)
 def test_engine_stands_the_drill(drill: Callable[[], None]) -> None:
     """No invariant breaks on the course of events of this drill."""
     drill()
@@ -79,9 +94,16 @@ _taking_back = closing._taking_back  # noqa: SLF001 - likewise
 _given = handover._given  # noqa: SLF001 - likewise
 _letting_out = closing._letting_out  # noqa: SLF001 - likewise
 
+_part = forecast._part  # noqa: SLF001 - likewise
+
+
+def _counted_when_ready(revision: Any, *, newest: bool) -> Any:
+    return replace(_part(revision, newest=newest), available=revision.ready)
+
+
 RULES: dict[str, tuple[Change, Callable[[], None]]] = {
     "a canary without endpoints gets no traffic": (
-        without(advancing, "silence_empty"),
+        without(stages, "silence_empty"),
         drills.canary_loses_its_pods,
     ),
     "endpoints are waited for": (
@@ -122,7 +144,7 @@ RULES: dict[str, tuple[Change, Callable[[], None]]] = {
         drills.completes,
     ),
     "pods go down after the weights are noticed": (
-        without(advancing, "_shrunk", pods.shrink),
+        without(stages, "_shrunk", pods.shrink),
         drills.jumps_back,
     ),
     "a stable template that returns is a roll-back": (
@@ -186,6 +208,25 @@ RULES: dict[str, tuple[Change, Callable[[], None]]] = {
         drills.plan_shortened,
     ),
     "a canary shrinks": (without(pods, "shrink"), drills.jumps_back),
+    "pods move as far as may be missing": (
+        without(forecast.Outlook, "spare", lambda *_: 99),
+        drills_inside.batches,
+    ),
+    "what is available counts, not what is ready": (
+        without(forecast, "_part", _counted_when_ready),
+        drills_inside.batches,
+    ),
+    "a push leads where it shall": (
+        without(parts._Way, "_leads", lambda *_: True),  # noqa: SLF001 - the rule itself
+        drills_inside.batches_with_a_surge,
+    ),
+    "the strategy is narrowed": (without(strategy, "narrow"), drills_inside.no_more_pods),
+    "a wider strategy gives a new version nothing": (
+        without(strategy, "_harmless", lambda *_, **__: True),
+        drills_inside.scaled_down,
+    ),
+    "no Service finds what is taken back": (without(holding, "rolled_back"), drills_inside.taken_back),
+    "what was replaced goes first": (without(parts, "settle"), drills_inside.third_version),
 }
 
 
