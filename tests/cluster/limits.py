@@ -1,13 +1,15 @@
 """What a Deployment's own limits ask for at any moment of a release, and where there were fewer pods."""
 
+import asyncio
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from sandbox.names import JsonObject
 from sandbox.observation import Record
-from tests.cluster.application import NAME, is_paused
+from tests.cluster.application import NAME, Application, is_paused
+from tests.cluster.product import Product, application
 from tests.cluster.readiness import Readiness
 
 _ASKED = os.environ.get("SLUICE_LIMITS_ROWS")
@@ -30,6 +32,9 @@ LIMITS: tuple[tuple[int | str, int | str], ...] = (
 """maxSurge and maxUnavailable."""
 
 SCALES = (1, 1.5, 0.5)
+
+_AT_ONCE = 3
+"""Releases side by side: each waits for pods more than it works, and two processors are all there is."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,21 @@ class Row:
 
 def _share(value: int | str, replicas: int, rounded: Callable[[float], int]) -> int:
     return value if isinstance(value, int) else rounded(replicas * int(value.removesuffix("%")) / 100)
+
+
+async def side_by_side(
+    product: Product, rows: Iterable[Row], dips: Callable[[Application, Row], Awaitable[list[str]]]
+) -> list[str]:
+    """Release each row in a namespace of its own, some at once; return where there were too few pods."""
+    free = asyncio.Semaphore(_AT_ONCE)
+
+    async def run(row: Row) -> list[str]:
+        async with free, application(product) as app:
+            return await dips(app, row)
+
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(run(row)) for row in rows]
+    return [dip for task in tasks for dip in task.result()]
 
 
 def below(row: Row, readiness: Readiness, deployments: Record) -> Iterator[str]:

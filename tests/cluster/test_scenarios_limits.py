@@ -15,15 +15,12 @@ from sandbox import manifests
 from sandbox.names import JsonObject
 from tests.cluster import inventory
 from tests.cluster.application import COMPLETED, NAME, V1, V2, Application, is_paused, phase, shows
-from tests.cluster.limits import LIMITS, ROWS, SCALES, SECONDS, WIDE, Row, below
+from tests.cluster.limits import LIMITS, ROWS, SCALES, SECONDS, WIDE, Row, below, side_by_side
 from tests.cluster.plans import plan, step
-from tests.cluster.product import Product, application
+from tests.cluster.product import Product
 from tests.cluster.readiness import counting
 
 pytestmark = pytest.mark.minors
-
-_AT_ONCE = 3
-"""Releases side by side: a roll waits for pods more than it works, and two processors are all there is."""
 
 _REPLICAS = (1, 2, 3, 4, 6, 10, *((20, 34, 50) if WIDE else ()))
 _SHARES = (0.01, 0.3, 0.5, 1.0)
@@ -80,16 +77,7 @@ def _grid() -> Iterator[Row]:
 
 async def test_available_pods_never_fall_below_the_limits(product: Product) -> None:
     """Replicas, canaries, maxSurge, maxUnavailable and scaling, mixed: enough pods at each event."""
-    free = asyncio.Semaphore(_AT_ONCE)
-
-    async def run(row: Row) -> list[str]:
-        async with free, application(product) as app:
-            return await _dips(app, row)
-
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(run(row)) for row in _grid()]
-
-    assert [dip for task in tasks for dip in task.result()] == []
+    assert await side_by_side(product, _grid(), _dips) == []
 
 
 @pytest.mark.parametrize("moment", ["prepared", "left behind"])

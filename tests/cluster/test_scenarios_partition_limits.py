@@ -15,16 +15,13 @@ from sandbox import manifests
 from sandbox.names import JsonObject
 from sandbox.observation import Predicate
 from tests.cluster.application import COMPLETED, V2, Application, image_of, is_paused, shows
-from tests.cluster.limits import LIMITS, ROWS, SCALES, SECONDS, WIDE, Row, below
+from tests.cluster.limits import LIMITS, ROWS, SCALES, SECONDS, WIDE, Row, below, side_by_side
 from tests.cluster.partitions import counts, partition
 from tests.cluster.plans import step
-from tests.cluster.product import Product, application
+from tests.cluster.product import Product
 from tests.cluster.readiness import counting
 
 pytestmark = pytest.mark.minors
-
-_AT_ONCE = 3
-"""Releases side by side: a batch waits for pods more than it works."""
 
 _REPLICAS = (2, 3, 4, 5, 7, 10, *((20, 35, 50) if WIDE else ()))
 _SHARES = (0.01, 0.3, 0.5, 0.8)
@@ -58,16 +55,7 @@ def _grid() -> Iterator[Row]:
 
 async def test_batches_never_leave_fewer_pods_than_the_limits_allow(product: Product) -> None:
     """Replicas, first step, maxSurge, maxUnavailable and scaling, mixed: enough pods at each event."""
-    free = asyncio.Semaphore(_AT_ONCE)
-
-    async def run(row: Row) -> list[str]:
-        async with free, application(product) as app:
-            return await _dips(app, row)
-
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(run(row)) for row in _grid()]
-
-    assert [dip for task in tasks for dip in task.result()] == []
+    assert await side_by_side(product, _grid(), _dips) == []
 
 
 async def _dips(app: Application, row: Row) -> list[str]:
