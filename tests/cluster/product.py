@@ -18,7 +18,7 @@ from sandbox.cluster import Cluster
 from sandbox.control_plane import Options
 from sandbox.names import JsonObject
 from tests.cluster.application import Application
-from tests.cluster.chart_install import NAMESPACE, fully_available, install
+from tests.cluster.chart_install import NAMESPACE, available, install
 
 LEASE = "sluice-reconciler"
 _ORDINAL = 2
@@ -42,7 +42,7 @@ class Product:
         pods = await self.cluster.list("pods", NAMESPACE, selector)
         await self.cluster.patch("deployments", NAMESPACE, process, {"spec": {"replicas": replicas}})
         if replicas:
-            await self.cluster.wait_for("deployments", NAMESPACE, process, fully_available, 60)
+            await available(self.cluster, process)
             return
         for pod in pods:
             await self.cluster.wait_gone("pods", NAMESPACE, pod["metadata"]["name"], 60)
