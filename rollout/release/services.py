@@ -5,7 +5,7 @@ from typing import Any
 from rollout import manifests, messages, names
 from rollout.actions import Create, Delete, Patch
 from rollout.release.facts import Facts, guarded
-from rollout.release.outcome import DONE, Doing, Outcome, together
+from rollout.release.outcome import DONE, Doing, Outcome, resting_on, together
 from rollout.snapshot import ReplicaSet, Service, Snapshot
 from rollout.spec import TrafficRoutingRef
 from rollout.wire import JsonObject
@@ -65,7 +65,10 @@ def pin(facts: Facts, routing: TrafficRoutingRef) -> Outcome:
     if (service.pin, service.pinned_by, service.release) != (stable.hash, rollout, release):
         change = {"metadata": {"annotations": wanted}}
         patch = Patch(target, guarded(target, change), why="keep the stable Service on the stable revision")
-        return Doing(f"pins Service {target.name} to revision {stable.hash}", (patch,))
+        pinning = Doing(f"pins Service {target.name} to revision {stable.hash}", (patch,))
+        # With no ready pod of it in sight, an old view of the Rollout would take the last other ones away.
+        asleep = not facts.ready_behind(target.name, stable)
+        return resting_on((facts.rollout.target,), pinning) if asleep else pinning
     if service.selected_hash != stable.hash:
         change = {"spec": {"selector": {names.POD_TEMPLATE_HASH: stable.hash}}}
         patch = Patch(target, guarded(target, change), why="the webhook did not set the pinned selector")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from rollout import names
-from rollout.actions import Action, Patch
+from rollout.actions import Action, Confirm, Patch
 from rollout.route_kinds import RouteKind, Unseen
 from rollout.wire import JsonObject
 from tests.unit.rollout.model.objects import rollout, step
@@ -198,6 +198,29 @@ def test_pin_that_arrives_when_its_rollout_holds_nothing_any_more_leaves_the_ser
     assert written == 1
     assert len(world.ready_pods(APP)) == 5
     assert names.POD_TEMPLATE_HASH not in world.store.objects["Service", APP]["spec"]["selector"]
+
+
+def test_service_is_not_pinned_to_a_version_that_is_down_by_an_old_view_of_its_rollout() -> None:
+    """Promoted meanwhile, the Service is wide for the only pods that serve."""
+    world, _ = at_its_first_step(BY_INGRESS)
+    world.broken_tags.add("v1")
+    settle(world)
+    before = {key: each for key, each in world.store.objects.items() if key[0] == "Rollout"}
+    world.approve_present_step()
+    while _pinned(world):
+        assert reconcile(world, writes=1)
+
+    late = look(world, {**world.store.objects, **before})
+
+    assert late
+    asked, pin = late.plan.actions
+    assert isinstance(asked, Confirm)
+    assert [each.kind for each in asked.targets] == ["Rollout"]
+    assert _pins(pin)
+
+
+def _pinned(world: World) -> bool:
+    return names.PIN in (world.store.objects["Service", APP]["metadata"].get("annotations") or {})
 
 
 def _pins(action: Action) -> bool:
