@@ -199,9 +199,10 @@ def strategy(decision: Decision, old: Deployment, new: Deployment) -> Kept | Non
 
     What somebody writes meanwhile is the one that is given back at the end.
     """
-    said, wrote = _said(old, new), _decoded(new.spec.strategy)
+    said = _said(old, new)
     if said is None:
         return None
+    wrote = _decoded(new.spec.strategy)
     match decision:
         case Stranded() if not new.spec.paused:
             return _ended(old, wrote)
@@ -222,10 +223,11 @@ def redeclares(decision: Decision, old: Deployment, new: Deployment) -> JsonObje
 
 def spoils_strategy(decision: Decision, old: Deployment, new: Deployment) -> bool:
     """Tell whether what is written over a held strategy is none: it could not be given back at the end."""
-    said, wrote = _said(old, new), _decoded(new.spec.strategy)
-    if said is None or said.has(wrote) or not isinstance(decision, Hold | Stranded):
+    said = _said(old, new)
+    if said is None or not isinstance(decision, Hold | Stranded):
         return False
-    return redeclared(said, wrote) is None
+    wrote = _decoded(new.spec.strategy)
+    return not said.has(wrote) and redeclared(said, wrote) is None
 
 
 def _ended(old: Deployment, wrote: JsonObject) -> Kept | None:

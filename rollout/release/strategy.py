@@ -41,7 +41,7 @@ def _narrowest(facts: Facts, total: int, extra: int, *, whole: bool) -> JsonObje
     """Find the strategy to hold: as wide as the plan's largest batch needs, or as is harmless at present."""
     workload, declared = facts.workload, declared_by(facts.workload)
     most = max(facts.inside.replicas if facts.inside else 0, total) + extra
-    for batch in range(_batch(facts), 0, -1):
+    for batch in range(max(1, _batch(facts)), 0, -1):
         held = strategy.narrowed(declared, workload.replicas, batch, extra)
         surge, _ = strategy.limits(held, workload.replicas)
         after = Outlook.of(facts).with_surge(surge).after()
