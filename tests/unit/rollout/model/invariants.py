@@ -271,7 +271,7 @@ def _service_write(world: World, snapshot: Snapshot, old: JsonObject | None, new
         theirs = world.torn or world.hand_on_canary or world.workload is None
         # Let go in the middle, a Deployment rolls out natively from all versions that it runs itself.
         let_go = world.parts and world.workload is not None and _leaves(world, world.workload)
-        ours = fresh - world.released - _whole(world, snapshot) - _alone(snapshot)
+        ours = fresh - world.released - _whole(world, snapshot) - _alone(snapshot) - _serves_alone(snapshot)
         unapproved = set() if theirs or let_go else ours
         expect("wide-after-canary", holds=not unapproved, text="the stable Service was widened over a canary")
     elif new is None:
@@ -651,6 +651,13 @@ def _alone(snapshot: Snapshot) -> set[str]:
     own = [each for each in snapshot.replica_sets if each.owner_uid == uid and each.replicas]
     new = workload is not None and bool(own) and all(each.digest == workload.digest for each in own)
     return {workload.digest} if workload and new else set()
+
+
+def _serves_alone(snapshot: Snapshot) -> set[str]:
+    """Give the version of the only ready pods: a third one that comes then is settled on these."""
+    uid = snapshot.workload.target.uid if snapshot.workload else ""
+    own = {each.digest for each in snapshot.replica_sets if each.owner_uid == uid and each.ready}
+    return own if len(own) == 1 else set()
 
 
 def _divisible(workload: Deployment) -> bool:
