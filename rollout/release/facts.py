@@ -152,10 +152,19 @@ class Facts:
                 if each.hash == recorded:
                     return each
         others = [each for each in self.serving if each.digest != self.workload.digest]
-        before = [each for each in self.known if each.hash == recorded and (each.ready or not each.replicas)]
+        before = [each for each in self.known if each.hash == recorded and self._may_serve(each)]
         if self._stands_between and before and before[0].digest != self.workload.digest:
             return before[0]
         return max(others or self.serving, key=_weightiest, default=None)
+
+    def _may_serve(self, revision: ReplicaSet) -> bool:
+        """Tell whether a revision serves, or can have pods again where all are of another one.
+
+        Where none may be missing, the controller takes every pod away that comes back beside these.
+        """
+        workload = self.workload
+        returns = workload.max_unavailable > 0 and not workload.max_surge
+        return revision.ready > 0 or (not revision.replicas and returns)
 
     @property
     def out(self) -> bool:

@@ -300,6 +300,23 @@ def test_version_that_has_all_pods_unapproved_is_not_the_one_to_go_back_to(then:
     assert world.ready_by_tag() == ({"v1": 5} if then == "v1" else parts)
 
 
+def test_third_version_begins_where_scaling_took_the_last_stable_pod() -> None:
+    """It cannot come back, for none may be missing: what serves alone is the stable side of the third one."""
+    world = released(step(20, "50%"), step(100, "100%"), replicas=20, setting=BY_INGRESS)
+    world.scale(1)
+    settle(world)
+    alone = world.ready_by_tag()
+    world.apply_template("v3")
+    settle(world)
+
+    assert alone == {"v2": 1}
+    assert world.ready_pods(APP)
+    assert world.release["currentStepState"] == "StepPaused"
+    world.approve_present_step()
+    settle(world)
+    assert world.ready_by_tag() == {"v3": 1}
+
+
 def test_weight_is_the_steps_where_pods_cannot_be_handed_over() -> None:
     """Beside the Deployment, all pods being new does not end the division."""
     world = governed(step(20, "20%"), step(90, "100%"), step(100, "100%"), replicas=5, setting=BY_INGRESS)
