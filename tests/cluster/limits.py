@@ -82,8 +82,6 @@ def below(row: Row, readiness: Readiness, deployments: Record) -> Iterator[str]:
     scaled = _first(own, lambda found: found["spec"]["replicas"] != row.replicas)
     opened = _first(own, lambda found: not is_paused(found))
     after = min(row.floor(row.replicas), row.floor(row.scaled))
-    if row.scaled != row.replicas and isinstance(row.unavailable, str):
-        after -= 1  # what may be missing in that moment was a share of another size, rounded down
     if row.scaled < row.replicas and opened < scaled:
         # Scaled down in its own roll, Kubernetes' controller takes more than it may: it counts pods as
         # available that it has just scaled away. Here only an outage would be ours.

@@ -1,6 +1,5 @@
 """What every route has to do, whatever its API: each kind runs through the same claims."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -206,14 +205,14 @@ OBJECTS = {
 
 
 @st.composite
-def scenes(draw: st.DrawFn, kind: str, number: int = 1) -> Iterator[Any]:
+def scenes(draw: st.DrawFn, kind: str, number: int = 1) -> tuple[Any, ...]:
     """Draw a scene, and routings that its route can say."""
     drawn = scene(kind, draw(OBJECTS[kind]), hooked=draw(st.booleans()))
     able = SAYABLE | routings if kind == HTTP_ROUTE else SAYABLE
     asked = [draw(able) for _ in range(number)]
     probe = drawn.route
     assume(not any((said := probe.say(each)) and said.blocked for each in asked))  # beyond the API's limits
-    return drawn, *asked  # type: ignore[return-value]
+    return drawn, *asked
 
 
 kinds = pytest.mark.parametrize("kind", [INGRESS, HTTP_ROUTE, CUSTOM])

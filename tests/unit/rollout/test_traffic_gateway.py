@@ -131,8 +131,10 @@ def test_rule_of_the_users_that_a_match_would_beat_is_shielded() -> None:
     rules = [rule(), admin]
     rendered = render(rules, BACKENDS, by_header("x-beta", "x-team"))
     both = {"x-admin": "1", "x-beta": "1", "x-team": "1"}
+    found = taker(rendered, Request(headers=both))
 
-    assert taker(rendered, Request(headers=both))["backendRefs"] == admin["backendRefs"]  # type: ignore[index]
+    assert found is not None
+    assert found["backendRefs"] == admin["backendRefs"]
     assert len(rendered) == 4
 
 
