@@ -152,9 +152,11 @@ class Facts:
                 if each.hash == recorded:
                     return each
         others = [each for each in self.serving if each.digest != self.workload.digest]
-        before = [each for each in self.known if each.hash == recorded and self._may_serve(each)]
-        if self._stands_between and before and before[0].digest != self.workload.digest:
-            return before[0]
+        # Where only the version itself serves, what it replaced stays what it is measured against.
+        before = next((each for each in self.known if each.hash == recorded), None)
+        between = self._stands_between and before and before.digest != self.workload.digest
+        if between and before and (not others or self._may_serve(before)):
+            return before
         return max(others or self.serving, key=_weightiest, default=None)
 
     def _may_serve(self, revision: ReplicaSet) -> bool:

@@ -66,13 +66,15 @@ def pin(facts: Facts, routing: TrafficRoutingRef) -> Outcome:
         change = {"metadata": {"annotations": wanted}}
         patch = Patch(target, guarded(target, change), why="keep the stable Service on the stable revision")
         pinning = Doing(f"pins Service {target.name} to revision {stable.hash}", (patch,))
-        # With no ready pod of it in sight, an old view of the Rollout would take the last other ones away.
-        asleep = not facts.ready_behind(target.name, stable)
-        return resting_on((facts.rollout.target,), pinning) if asleep else pinning
+        # By an old view of the gate the Service would be held to pods that are gone; with no ready pod of
+        # the revision in sight, an old view of the Rollout would take the last other ones away.
+        asleep = () if facts.ready_behind(target.name, stable) else (facts.rollout.target,)
+        return resting_on((facts.workload.target, *asleep), pinning)
     if service.selected_hash != stable.hash:
         change = {"spec": {"selector": {names.POD_TEMPLATE_HASH: stable.hash}}}
         patch = Patch(target, guarded(target, change), why="the webhook did not set the pinned selector")
-        return Doing(f"pins Service {target.name} to revision {stable.hash}", (patch,))
+        pinning = Doing(f"pins Service {target.name} to revision {stable.hash}", (patch,))
+        return resting_on((facts.workload.target,), pinning)
     # A stable side of which nothing is ready has nothing to keep: the release may be its cure.
     if facts.ready_behind(target.name, stable) < stable.ready:
         return Doing(messages.waits_for_endpoints(target.name, stable.ready))

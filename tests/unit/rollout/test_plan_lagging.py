@@ -177,7 +177,7 @@ def test_workload_that_is_not_seen_keeps_its_release(*, leaving: bool) -> None:
 def test_pin_that_arrives_when_its_rollout_holds_nothing_any_more_leaves_the_service_wide(
     leaving: str,
 ) -> None:
-    """Sent by a leader that was frozen meanwhile: the Service had not changed, so no guard refuses it."""
+    """Sent by a leader that froze between its last look and the write: the Service itself had not changed."""
     world = World(replicas=5)
     world.store.create(rollout([step(20, "20%")]))
     settle(world)
@@ -193,9 +193,9 @@ def test_pin_that_arrives_when_its_rollout_holds_nothing_any_more_leaves_the_ser
         world.change_spec({"disabled": True})
     settle(world)
 
-    written = sum(late.writes)
+    (pin,) = (each for each in late.plan.actions if isinstance(each, Patch) and _pins(each))
+    world.engine_patch("Service", APP, pin.merge)
 
-    assert written == 1
     assert len(world.ready_pods(APP)) == 5
     assert names.POD_TEMPLATE_HASH not in world.store.objects["Service", APP]["spec"]["selector"]
 
@@ -215,8 +215,26 @@ def test_service_is_not_pinned_to_a_version_that_is_down_by_an_old_view_of_its_r
     assert late
     asked, pin = late.plan.actions
     assert isinstance(asked, Confirm)
-    assert [each.kind for each in asked.targets] == ["Rollout"]
+    assert [each.kind for each in asked.targets] == ["Deployment", "Rollout"]
     assert _pins(pin)
+
+
+def test_service_is_not_pinned_by_a_view_from_before_the_promotion() -> None:
+    """The Service alone is seen as it is: wide, and behind it the pods of the version that was promoted."""
+    world = World(replicas=5)
+    world.store.create(rollout([step(None, "20%")]))
+    settle(world)
+    world.apply_template("v2")
+    settle(world)
+    before = {key: each for key, each in world.store.objects.items() if key[0] != "Service"}
+    world.approve_present_step()
+    settle(world)
+
+    reconcile(world, {**world.store.objects, **before})
+    world.run_controllers()
+
+    assert len(world.ready_pods(APP)) == 5
+    assert not _pinned(world)
 
 
 def _pinned(world: World) -> bool:

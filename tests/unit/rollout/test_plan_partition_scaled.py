@@ -300,6 +300,23 @@ def test_version_that_has_all_pods_unapproved_is_not_the_one_to_go_back_to(then:
     assert world.ready_by_tag() == ({"v1": 5} if then == "v1" else parts)
 
 
+def test_version_that_was_taken_back_and_given_again_at_once_is_not_its_own_stable_side() -> None:
+    """Its pod came in between and took the place of the only other one: that is what it goes back to."""
+    world = governed(step(None, 1, headers=("x-user",)), replicas=1, setting=BY_INGRESS)
+    world.apply_template("v2")
+    stable = revision(world, "v1")["metadata"]["labels"][names.POD_TEMPLATE_HASH]
+    while not world.ready_by_tag()["v2"] or len(list(world.store.of_kind("Deployment"))) > 1:
+        world.run_controllers()
+        reconcile(world, writes=1)
+    world.apply_template("v1")
+    world.apply_template("v2")
+    settle(world)
+
+    assert world.ready_by_tag() == {"v2": 1}
+    assert world.release["stableRevision"] == stable
+    assert world.release["currentStepState"] == "StepPaused"
+
+
 def test_third_version_begins_where_scaling_took_the_last_stable_pod() -> None:
     """It cannot come back, for none may be missing: what serves alone is the stable side of the third one."""
     world = released(step(20, "50%"), step(100, "100%"), replicas=20, setting=BY_INGRESS)
