@@ -32,9 +32,14 @@ def grow(facts: Facts, total: int, *, still: bool) -> Outcome:
         return _begin(facts, total, still=still)
     if facts.canary:  # made by somebody whose view was old: the Deployment runs the new version already
         return pods.remove(facts.snapshot, facts.canary, drained=True)
-    if facts.stable is None or facts.inside.replicas >= total:
+    stable, inside = facts.stable, facts.inside
+    # Of two of nearly one size the controller gives to the newer: older than what it replaces, because it was
+    # on its way out when it was released again, a version begins anew, from a set that is made for it.
+    if stable and total < facts.workload.replicas and _age(inside) < _age(stable):
+        return _move(facts, inside, stable, inside.replicas)
+    if stable is None or inside.replicas >= total:
         return DONE
-    return _move(facts, facts.stable, facts.inside, total - facts.inside.replicas)
+    return _move(facts, stable, inside, total - inside.replicas)
 
 
 def shrink(facts: Facts, total: int) -> Outcome:

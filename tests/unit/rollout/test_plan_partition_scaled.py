@@ -317,6 +317,26 @@ def test_version_that_was_taken_back_and_given_again_at_once_is_not_its_own_stab
     assert world.release["currentStepState"] == "StepPaused"
 
 
+def test_set_older_than_that_of_the_stable_pods_is_begun_anew() -> None:
+    """An earlier version comes again past the webhook: however it is pushed, the controller gives to the newer."""
+    world = released(step(None, "50%"), replicas=5, limits=_MISSING)
+    world.approve_present_step()
+    settle(world)
+    world.webhook_away = True
+    world.broken_tags.add("v1")
+    world.apply_template("v1")
+    world.run_controllers()
+    found = sizes(world)
+    while not world.gate_closed:
+        assert reconcile(world)
+    world.mend()
+    settle(world)
+
+    assert found == {"v1": 1, "v2": 4}
+    assert world.release["currentStepState"] == "StepPaused"
+    assert world.ready_by_tag() == {"v1": 3, "v2": 2}
+
+
 def test_third_version_begins_where_scaling_took_the_last_stable_pod() -> None:
     """It cannot come back, for none may be missing: what serves alone is the stable side of the third one."""
     world = released(step(20, "50%"), step(100, "100%"), replicas=20, setting=BY_INGRESS)
