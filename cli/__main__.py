@@ -6,6 +6,7 @@ import os
 import sys
 from typing import NoReturn
 
+from cli import loadtest
 from cli.commands import COMMANDS, CommandError
 from kube.client import Client
 from kube.errors import KubeError
@@ -17,6 +18,8 @@ EXIT_FAILED = 1
 def main() -> NoReturn:
     """Run one command; exit code 1 with one line on standard error when it cannot be done."""
     arguments = _parser().parse_args()
+    if arguments.command == "loadtest":
+        sys.exit(loadtest.run(arguments))
     try:
         asyncio.run(_run(arguments))
     except (CommandError, KubeError) as error:
@@ -42,6 +45,7 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("-n", "--namespace", default="default", help="its namespace (default: %(default)s)")
         sub.add_argument("--kubeconfig", help="path of the kubeconfig (default: as kubectl)")
         sub.add_argument("--context", help="context in the kubeconfig (default: the current one)")
+    loadtest.add_to(commands)
     return parser
 
 

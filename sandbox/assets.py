@@ -38,6 +38,8 @@ _GATEWAY_API, _GATEWAY_API_SUM = "v1.5.1", "h1:RqVRIlkhLhUO8wOHKTLnTJA6o/1un4po4
 _HELM_3 = "helm.sh/helm/v3/cmd/helm"
 _CONTROLLER_MANAGER = "k8s.io/kubernetes/cmd/kube-controller-manager"
 _KUSTOMIZE_CONTROLLER = "github.com/fluxcd/kustomize-controller"
+_CONTOUR = "github.com/projectcontour/contour/cmd/contour"
+_CONTOUR_CRDS = "examples/contour/01-crds.yaml"
 
 _TAGS = "selinux,notest,grpcnotrace"
 _CLIENTS = "--clients"
@@ -56,6 +58,8 @@ class Assets:
     """Helm 3: a client of its own kind, which merges where Helm 4 has the server apply. For tests only."""
     kustomize_controller: Path
     """Flux's kustomize-controller. For tests only."""
+    contour: Path
+    """Contour, which steers Envoy; its CRDs lie beside it. For tests only."""
     controller_manager: Path | None = None
     """The controller manager of another minor; None for that of the control plane."""
 
@@ -86,7 +90,7 @@ def build(environment: Mapping[str, str] = os.environ, *, clients: bool = False)
     if assets.controller_manager:
         wanted.append(assets.controller_manager)
     if clients:
-        wanted += [assets.helm3, assets.kustomize_controller]
+        wanted += [assets.helm3, assets.kustomize_controller, assets.contour]
     if not all(path.exists() for path in wanted):
         with go.lock(_cache(environment)):
             _build(assets, [path for path in wanted if not path.exists()], environment)
@@ -115,6 +119,9 @@ def _build(assets: Assets, missing: list[Path], environment: Mapping[str, str]) 
     if assets.kustomize_controller in missing:
         print("Building Flux's kustomize-controller: 3 to 5 minutes, this once.", flush=True)
         _build_tool(command, _KUSTOMIZE_CONTROLLER, assets.kustomize_controller, environment)
+    if assets.contour in missing:
+        print("Building Contour: 1 to 2 minutes, this once.", flush=True)
+        _build_tool(command, _CONTOUR, assets.contour, environment, beside=_CONTOUR_CRDS)
 
 
 def places(environment: Mapping[str, str]) -> Assets:
@@ -134,6 +141,7 @@ def places(environment: Mapping[str, str]) -> Assets:
         cache / f"gateway-api-{_GATEWAY_API}" / "standard",
         cache / _module("helm3") / "helm3",
         cache / _module("kustomize-controller") / "kustomize-controller",
+        cache / _module("contour") / "contour",
         _controller_manager(environment),
     )
 
@@ -201,12 +209,21 @@ def _build_helm(command: Path, target: Path, environment: Mapping[str, str]) -> 
         go.run(line, fresh, {**environment, "GOBIN": str(fresh)})
 
 
-def _build_tool(command: Path, package: str, target: Path, environment: Mapping[str, str]) -> None:
-    """Build a program of another module, as the go.mod and go.sum of ours pin it and all it is made of."""
+def _build_tool(
+    command: Path, package: str, target: Path, environment: Mapping[str, str], *, beside: str = ""
+) -> None:
+    """Build a program of another module, as the go.mod and go.sum of ours pin it and all it is made of.
+
+    ``beside`` names a file of that module that is put beside the program.
+    """
     with go.replaced(target) as fresh:
         flags = ["-trimpath", "-buildvcs=false", "-ldflags", "-s -w"]
         line = [str(command), "build", "-v", *flags, "-o", str(fresh / target.name), package]
         go.run(line, _MODULES / target.name, environment)
+        if beside:
+            module = package.partition("/cmd/")[0]
+            source = go.directory(command, module, _MODULES / target.name, environment) / beside
+            shutil.copyfile(source, fresh / source.name)
 
 
 def _fetch_gateway_api(command: Path, target: Path, environment: Mapping[str, str]) -> None:

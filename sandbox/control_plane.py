@@ -34,6 +34,8 @@ class Options:
     ordinal: int = 0
     nodes: tuple[str, ...] = ("node-1", "node-2")
     audit: bool = False
+    access_logs: bool = False
+    """Whether the data planes note every request."""
     apiserver_flags: tuple[str, ...] = ()
     controller_manager_flags: tuple[str, ...] = ()
     scheduler_flags: tuple[str, ...] = ()

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -38,22 +38,32 @@ _NOTICE_TIMEOUT = 30.0
 _POLL = 0.05
 
 
-def specification(traefik: Path, kubeconfig: Path, url: str) -> Specification:
+def specification(traefik: Path, kubeconfig: Path, url: str, access_log: Path | None) -> Specification:
     """Return the ingress controller's program."""
-    address = url.removeprefix("http://")
-    return Specification(
-        "traefik",
-        [
-            str(traefik),
-            "--providers.kubernetesingressnginx=true",
-            f"--entrypoints.web.address={address}",
-            # The default of 2 s would be most of a release's time.
-            "--providers.providersThrottleDuration=500ms",
-            *METRICS,
-            "--global.checknewversion=false",
-            "--global.sendanonymoususage=false",
-        ],
-        environment(kubeconfig),
+    command = [str(traefik), "--providers.kubernetesingressnginx=true", *flags(url, access_log)]
+    return Specification("traefik", command, environment(kubeconfig))
+
+
+def flags(url: str, access_log: Path | None) -> Sequence[str]:
+    """Return what every program of the proxy is told; with a file for them, it notes all requests there."""
+    noted = (
+        (
+            "--accesslog=true",
+            "--accesslog.format=json",
+            f"--accesslog.filepath={access_log}",
+            "--accesslog.fields.headers.names.X-Request-Id=keep",
+        )
+        if access_log
+        else ()
+    )
+    return (
+        f"--entrypoints.web.address={url.removeprefix('http://')}",
+        # The default of 2 s would be most of a release's time.
+        "--providers.providersThrottleDuration=500ms",
+        *METRICS,
+        *noted,
+        "--global.checknewversion=false",
+        "--global.sendanonymoususage=false",
     )
 
 
@@ -114,11 +124,22 @@ class Traffic:
 
 
 class DataPlane:
-    """The running ingress controller."""
+    """A running proxy. `health` is what answers before it has any route; `metrics` tells what it loaded."""
 
-    def __init__(self, program: Program, url: str) -> None:
+    def __init__(
+        self,
+        program: Program,
+        url: str,
+        *,
+        access_log: Path | None = None,
+        health: str = "",
+        metrics: bool = True,
+    ) -> None:
         self.program = program
         self.url = url
+        self.access_log = access_log
+        self._health = health or url
+        self._metrics = metrics
 
     async def ready(self) -> None:
         """Wait until it accepts connections."""
@@ -126,7 +147,7 @@ class DataPlane:
             while True:
                 self.program.check()
                 with contextlib.suppress(aiohttp.ClientError):
-                    async with session.get(self.url):
+                    async with session.get(self._health):
                         return
                 await asyncio.sleep(_POLL)
 
@@ -161,6 +182,8 @@ class DataPlane:
 
     async def loaded(self) -> int:
         """Count the configurations that it has loaded since it started."""
+        if not self._metrics:
+            return 0
         async with self._session(1) as session, session.get("/metrics") as response:
             samples = dict(line.split() for line in (await response.text()).splitlines() if line[:1] != "#")
         return int(float(samples[_LOADED]))

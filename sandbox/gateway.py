@@ -1,67 +1,60 @@
-"""The Gateway API in a cluster: a Gateway that every namespace may attach routes to, served by Traefik."""
+"""The Gateway API in a cluster: Gateways for the routes of all namespaces, and Traefik behind one."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from sandbox.data_plane import METRICS, environment
+from sandbox import data_plane
 from sandbox.names import JsonObject
 from sandbox.program import Specification
 
-PARENT: JsonObject = {"name": "public", "namespace": "default"}
-"""What an HTTPRoute names in `spec.parentRefs`."""
-
-CLASS = "sandbox"
 _GROUP = "gateway.networking.k8s.io/v1"
+_NAMESPACE = "default"
 
 
-def manifests(url: str) -> Iterator[tuple[str, str | None, JsonObject]]:
-    """Return the class and the Gateway that listens at a URL: resource, namespace and manifest of each."""
-    yield (
-        "gatewayclasses",
-        None,
-        {
-            "apiVersion": _GROUP,
-            "kind": "GatewayClass",
-            "metadata": {"name": CLASS},
-            "spec": {"controllerName": "traefik.io/gateway-controller"},
-        },
-    )
-    listener = {
-        "name": "web",
-        "protocol": "HTTP",
-        "port": int(url.rpartition(":")[2]),
-        "allowedRoutes": {"namespaces": {"from": "All"}},
-    }
-    yield (
-        "gateways",
-        PARENT["namespace"],
-        {
-            "apiVersion": _GROUP,
-            "kind": "Gateway",
-            "metadata": {"name": PARENT["name"]},
-            "spec": {"gatewayClassName": CLASS, "listeners": [listener]},
-        },
-    )
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """A Gateway with one listener, and the class that says whose it is."""
+
+    name: str
+    class_name: str
+    controller: str
+
+    @property
+    def parent(self) -> JsonObject:
+        """What an HTTPRoute names in `spec.parentRefs`."""
+        return {"name": self.name, "namespace": _NAMESPACE}
+
+    def manifests(self, port: int) -> Iterator[tuple[str, str | None, JsonObject]]:
+        """Return the class and the Gateway: resource, namespace and manifest of each."""
+        class_of: JsonObject = {"controllerName": self.controller}
+        yield "gatewayclasses", None, _object("GatewayClass", self.class_name, class_of)
+        listener = {
+            "name": "web",
+            "protocol": "HTTP",
+            "port": port,
+            "allowedRoutes": {"namespaces": {"from": "All"}},
+        }
+        specification: JsonObject = {"gatewayClassName": self.class_name, "listeners": [listener]}
+        yield "gateways", _NAMESPACE, _object("Gateway", self.name, specification)
 
 
-def specification(traefik: Path, kubeconfig: Path, url: str) -> Specification:
+TRAEFIK = Gateway("public", "sandbox", "traefik.io/gateway-controller")
+CONTOUR = Gateway("contour", "contour", "projectcontour.io/gateway-controller")
+
+
+def specification(traefik: Path, kubeconfig: Path, url: str, access_log: Path | None) -> Specification:
     """Return the Gateway's program: the ingress controller's, with another provider."""
-    return Specification(
-        "gateway",
-        [
-            str(traefik),
-            "--providers.kubernetesgateway=true",
-            f"--entrypoints.web.address={url.removeprefix('http://')}",
-            "--providers.providersThrottleDuration=500ms",
-            *METRICS,
-            "--global.checknewversion=false",
-            "--global.sendanonymoususage=false",
-        ],
-        environment(kubeconfig),
-    )
+    flags = data_plane.flags(url, access_log)
+    command = [str(traefik), "--providers.kubernetesgateway=true", *flags]
+    return Specification("gateway", command, data_plane.environment(kubeconfig))
 
 
 def is_established(definition: JsonObject) -> bool:
     """Whether a CRD's kind is served."""
     conditions = definition.get("status", {}).get("conditions") or ()
     return any((each["type"], each["status"]) == ("Established", "True") for each in conditions)
+
+
+def _object(kind: str, name: str, specification: JsonObject) -> JsonObject:
+    return {"apiVersion": _GROUP, "kind": kind, "metadata": {"name": name}, "spec": specification}

@@ -43,6 +43,19 @@ def run(command: Sequence[str], directory: Path, environment: Mapping[str, str])
         raise AssetError(f"`{' '.join(command[:2])}` failed:\n{''.join(lines[-30:])}")
 
 
+def directory(command: Path, module: str, of: Path, environment: Mapping[str, str]) -> Path:
+    """Return where the files of a module lie, in the version that the module in `of` requires."""
+    done = subprocess.run(
+        [str(command), "list", "-m", "-f", "{{.Dir}}", module],
+        cwd=of,
+        env={**environment, "GOTOOLCHAIN": "local"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return Path(done.stdout.strip())
+
+
 class _Progress:
     """Turns the Go command's lines into one moving line, or a line now and then without a terminal."""
 

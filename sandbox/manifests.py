@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from sandbox.names import JsonObject
+from sandbox.names import DRAINS_VARIABLE, JsonObject
 
 NAME = "echoserver"
 HOST = "echoserver.example.com"
@@ -12,7 +12,12 @@ PORT = 8080
 
 
 def deployment(
-    name: str = NAME, image: str = STABLE_IMAGE, replicas: int = 5, *, pre_stop_seconds: int = 0
+    name: str = NAME,
+    image: str = STABLE_IMAGE,
+    replicas: int = 5,
+    *,
+    pre_stop_seconds: int = 0,
+    drains: bool = False,
 ) -> JsonObject:
     """Return a Deployment of the echo server; a preStop sleep lets data planes notice its end."""
     container: JsonObject = {
@@ -23,6 +28,8 @@ def deployment(
     }
     if pre_stop_seconds:
         container["lifecycle"] = {"preStop": {"sleep": {"seconds": pre_stop_seconds}}}
+    if drains:
+        container["env"].append({"name": DRAINS_VARIABLE, "value": "true"})
     labels = {"app": name}
     return {
         "apiVersion": "apps/v1",

@@ -28,6 +28,9 @@ READY_AFTER = "sandbox.sluice.dev/ready-after"
 READY_AFTER_VARIABLE = "SANDBOX_READY_AFTER"
 """The same as an environment variable of one container; wins over the annotation."""
 
+DRAINS_VARIABLE = "SANDBOX_DRAINS"
+"""Set in a demo container: on SIGTERM it answers what is open before it ends."""
+
 DEFAULT_READY_AFTER = 0.3
 """What a fast image needs on a real node; the project's published timings assume it."""
 
@@ -82,6 +85,16 @@ class Addresses:
     def gateway(self) -> str:
         """Where the Gateway answers."""
         return "http://127.0.0.1:8001" if self.ordinal == 0 else f"http://{self.host}:8001"
+
+    @property
+    def contour(self) -> str:
+        """Where Envoy answers, as Contour tells it."""
+        return f"http://{self.host}:8080"
+
+    @property
+    def contour_ports(self) -> tuple[int, int, int, int]:
+        """What Contour and Envoy need beside it: xDS, health and metrics, debugging, Envoy's statistics."""
+        return 8004, 8005, 8006, 8007
 
     @property
     def artifacts(self) -> str:

@@ -236,6 +236,7 @@ class Container:
                 "delay": demo.ready_after,
                 "serves": demo.serves,
                 "failing": demo.failing,
+                "drains": demo.drains,
                 "identity": {**identity, "image": self.record.image},
             }
         )

@@ -8,7 +8,7 @@ demo image, an HTTP server that tells who it is; the end of its tag may make it 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sandbox.names import DEFAULT_READY_AFTER, READY_AFTER, READY_AFTER_VARIABLE, JsonObject
+from sandbox.names import DEFAULT_READY_AFTER, DRAINS_VARIABLE, READY_AFTER, READY_AFTER_VARIABLE, JsonObject
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +19,7 @@ class Demo:
     serves: bool = True
     crashes: bool = False
     failing: bool = False
+    drains: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,7 @@ def behaviour(
         serves=not tag.endswith(UNREADY_SUFFIX),
         crashes=tag.endswith(CRASHING_SUFFIX),
         failing=tag.endswith(FAILING_SUFFIX),
+        drains=bool(environment.get(DRAINS_VARIABLE)),
     )
 
 

@@ -23,7 +23,7 @@ def rule(*backends: JsonObject, **more: Any) -> JsonObject:
 
 def http_route(host: str, *rules: JsonObject, name: str = NAME, parent: str = "") -> JsonObject:
     """Return an HTTPRoute as a user writes it."""
-    parents = [{**gateway.PARENT, "name": parent} if parent else gateway.PARENT]
+    parents = [{**gateway.TRAEFIK.parent, "name": parent or gateway.TRAEFIK.name}]
     return {
         "apiVersion": "gateway.networking.k8s.io/v1",
         "kind": "HTTPRoute",

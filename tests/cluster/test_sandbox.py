@@ -7,6 +7,8 @@ from typing import Any
 import aiohttp
 import pytest
 
+from loadtest.account import Account
+from loadtest.load import Stream, Target, running
 from sandbox import manifests
 from sandbox.assets import MINOR_VARIABLE
 from sandbox.cluster import Cluster
@@ -237,6 +239,27 @@ async def test_pod_with_pre_stop_hook_serves_while_terminating(cluster: Cluster,
     await cluster.wait_gone("pods", namespace, pod["metadata"]["name"])
 
     assert answer["pod"] == pod["metadata"]["name"]
+
+
+@pytest.mark.parametrize("drains", [False, True])
+async def test_open_request_is_answered_only_by_a_pod_that_drains(
+    cluster: Cluster, namespace: str, *, drains: bool
+) -> None:
+    """SIGTERM in the middle of a request of 1 s, sent to the pod itself."""
+    await cluster.create("deployments", namespace, manifests.deployment(replicas=1, drains=drains))
+    await cluster.wait_for("deployments", namespace, "echoserver", manifests.available(1))
+    (pod,) = await cluster.list("pods", namespace)
+    asked, account = asyncio.Event(), Account()
+    target = Target(_url(pod).rstrip("/"), revision_header="X-Image", timeout=5)
+
+    async with running(target, [Stream("slow", 20, "/?seconds=1")], account) as load:
+        account.observe = lambda _: asked.set()
+        await asked.wait()
+        load.stop()
+        await cluster.delete("pods", namespace, pod["metadata"]["name"])
+
+    assert account.total > 1
+    assert (account.lost == 0) is drains
 
 
 async def test_native_update_with_pre_stop_hook_loses_nothing(

@@ -318,7 +318,7 @@ def test_version_that_was_taken_back_and_given_again_at_once_is_not_its_own_stab
 
 
 def test_set_older_than_that_of_the_stable_pods_is_begun_anew() -> None:
-    """An earlier version comes again past the webhook: however it is pushed, the controller gives to the newer."""
+    """An earlier version comes again past the webhook: the controller gives to the newer."""
     world = released(step(None, "50%"), replicas=5, limits=_MISSING)
     world.approve_present_step()
     settle(world)
