@@ -76,7 +76,7 @@ class World:
         self.hand_on_canary = False
         """A user changed or deleted the canary Deployment or its Service."""
         self.forsaken: set[str] = set()
-        """Uids of canary Deployments deleted when there was no workload: their pods end as its own do."""
+        """Uids of Deployments deleted by their user, and of canaries deleted since: their pods end."""
         self.approved: dict[str, Share] = {}
         """By release: the most that any step asks for which it entered."""
         self.last_weight_at: datetime | None = None
@@ -345,7 +345,9 @@ class World:
             self.hand_on_service = True
             name = (self.setting.services or (APP,))[-1]
             self._toggle(kind, name, service(name))
-        elif self.store.get(kind, APP) is not None:
+        elif (present := self.store.get(kind, APP)) is not None:
+            if kind == "Deployment":
+                self.forsaken.add(present["metadata"]["uid"])
             self.store.delete(kind, APP)
         elif kind == "Deployment":
             self.create_workload("v3", 5)
