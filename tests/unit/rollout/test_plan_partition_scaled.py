@@ -317,6 +317,24 @@ def test_version_that_was_taken_back_and_given_again_at_once_is_not_its_own_stab
     assert world.release["currentStepState"] == "StepPaused"
 
 
+def test_version_that_runs_alone_is_not_released_beside_itself() -> None:
+    """Its Rollout knew nothing of it any more, and its pod had failed just then: it is let out."""
+    world = released(step(None, 1, headers=("x-user",)), replicas=1, setting=BY_INGRESS)
+    world.webhook_away = True
+    world.repoint("elsewhere")
+    reconcile(world)
+    for name in world.store.pods:
+        world.store.stick(name)
+    world.run_controllers()
+    world.repoint(APP)
+    reconcile(world)
+    world.mend()
+    settle(world)
+
+    assert not world.gate_closed
+    assert world.ready_by_tag() == {"v2": 1}
+
+
 def test_set_older_than_that_of_the_stable_pods_is_begun_anew() -> None:
     """An earlier version comes again past the webhook: the controller gives to the newer."""
     world = released(step(None, "50%"), replicas=5, limits=_MISSING)
