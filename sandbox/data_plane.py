@@ -31,6 +31,9 @@ METRICS = ("--metrics.prometheus=true", "--metrics.prometheus.entrypoint=web")
 
 _LOADED = "traefik_config_reloads_total"
 
+_THROTTLE = "500ms"
+"""The default of 2 s would be most of a release's time."""
+
 _START_TIMEOUT = 30.0
 _NOTICE_TIMEOUT = 30.0
 """Seconds in which it has noticed a change: on a machine at rest it takes one."""
@@ -38,13 +41,15 @@ _NOTICE_TIMEOUT = 30.0
 _POLL = 0.05
 
 
-def specification(traefik: Path, kubeconfig: Path, url: str, access_log: Path | None) -> Specification:
-    """Return the ingress controller's program."""
-    command = [str(traefik), "--providers.kubernetesingressnginx=true", *flags(url, access_log)]
+def specification(
+    traefik: Path, kubeconfig: Path, url: str, access_log: Path | None, *, throttle: str = _THROTTLE
+) -> Specification:
+    """Return the ingress controller's program; it takes up changes once in the duration `throttle`."""
+    command = [str(traefik), "--providers.kubernetesingressnginx=true", *flags(url, access_log, throttle)]
     return Specification("traefik", command, environment(kubeconfig))
 
 
-def flags(url: str, access_log: Path | None) -> Sequence[str]:
+def flags(url: str, access_log: Path | None, throttle: str = _THROTTLE) -> Sequence[str]:
     """Return what every program of the proxy is told; with a file for them, it notes all requests there."""
     noted = (
         (
@@ -58,8 +63,7 @@ def flags(url: str, access_log: Path | None) -> Sequence[str]:
     )
     return (
         f"--entrypoints.web.address={url.removeprefix('http://')}",
-        # The default of 2 s would be most of a release's time.
-        "--providers.providersThrottleDuration=500ms",
+        f"--providers.providersThrottleDuration={throttle}",
         *METRICS,
         *noted,
         "--global.checknewversion=false",

@@ -5,6 +5,7 @@ through byte by byte.
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -69,6 +70,8 @@ class FaultyServer:
     asked: list[str] = field(default_factory=list)
     down: bool = False
     """While true, connections are cut before any answer."""
+    lag: float = 0.0
+    """Seconds after which each piece of a watch that comes from now on is passed on."""
     open: list[web.Request] = field(default_factory=list)
     """Requests that are being answered."""
 
@@ -124,7 +127,7 @@ async def faulty(login: Login) -> AsyncIterator[FaultyServer]:
                 return web.json_response(body, status=fault.status, headers=fault.headers)
             server.open.append(request)
             try:
-                return await _pass(upstream, login, request, fault or Fault(everything))
+                return await _pass(upstream, login, request, fault or Fault(everything), lambda: server.lag)
             except (aiohttp.ClientError, OSError):  # either side went away
                 _cut(request)
             finally:
@@ -144,7 +147,11 @@ async def faulty(login: Login) -> AsyncIterator[FaultyServer]:
 
 
 async def _pass(
-    upstream: aiohttp.ClientSession, login: Login, request: web.Request, fault: Fault
+    upstream: aiohttp.ClientSession,
+    login: Login,
+    request: web.Request,
+    fault: Fault,
+    lag: Callable[[], float],
 ) -> web.StreamResponse:
     headers = {name: value for name, value in request.headers.items() if name.lower() not in _HOP_BY_HOP}
     await asyncio.sleep(fault.delay)
@@ -162,7 +169,8 @@ async def _pass(
         if fault.before:
             await response.write(fault.before)
         left = fault.stop_after
-        async for chunk in answer.content.iter_any():
+        pieces = answer.content.iter_any()
+        async for chunk in _late(pieces, lag) if watches(request) else pieces:
             await response.write(chunk if left is None else chunk[:left])
             if left is not None:
                 left -= len(chunk)
@@ -170,6 +178,30 @@ async def _pass(
                     await _stop(request, silently=fault.silently)
         await response.write_eof()
         return response
+
+
+async def _late(pieces: AsyncIterator[bytes], lag: Callable[[], float]) -> AsyncIterator[bytes]:
+    """Give each piece so many seconds after it came, however many are on their way."""
+    queue: asyncio.Queue[tuple[float, bytes | None]] = asyncio.Queue()
+
+    async def read() -> None:
+        try:
+            async for piece in pieces:
+                queue.put_nowait((time.monotonic() + lag(), piece))
+        finally:
+            queue.put_nowait((time.monotonic() + lag(), None))
+
+    reading = asyncio.create_task(read())
+    try:
+        while True:
+            due, late = await queue.get()
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
+            if late is None:
+                break
+            yield late
+        await reading
+    finally:
+        reading.cancel()
 
 
 async def _stop(request: web.Request, *, silently: bool) -> NoReturn:

@@ -17,7 +17,8 @@ import pytest_asyncio
 from sandbox.cluster import Cluster
 from sandbox.control_plane import Options
 from sandbox.names import JsonObject
-from tests.cluster.application import Application
+from sandbox.observation import Predicate
+from tests.cluster.application import Application, is_ready
 from tests.cluster.chart_install import NAMESPACE, available, install
 
 LEASE = "sluice-reconciler"
@@ -47,9 +48,20 @@ class Product:
         for pod in pods:
             await self.cluster.wait_gone("pods", NAMESPACE, pod["metadata"]["name"], 60)
 
-    def kill(self, pod: str) -> None:
+    def kill(self, pod: str, module: str = "reconciler") -> None:
         """End a pod's process as nothing it could handle: SIGKILL."""
-        os.kill(_process_of(pod), signal.SIGKILL)
+        os.kill(_process_of(pod, module), signal.SIGKILL)
+
+    async def kill_webhooks(self) -> None:
+        """Kill every webhook's process at one moment, and wait until all are ready again."""
+        selector = "app.kubernetes.io/component=webhook"
+        pods = await self.cluster.list("pods", NAMESPACE, selector)
+        for pod in pods:
+            self.kill(pod["metadata"]["name"], "webhook")
+        for pod in pods:
+            name, before = pod["metadata"]["name"], _restarts(pod)
+            await self.cluster.wait_for("pods", NAMESPACE, name, _is_ready_after(before), 60)
+        await available(self.cluster, "sluice-webhook")
 
     async def replace_leader(self) -> None:
         """Kill the reconciler that leads, and wait until another process does."""
@@ -69,7 +81,15 @@ def holder(lease: JsonObject) -> str:
     return str(lease["spec"].get("holderIdentity") or "").partition("_")[0]
 
 
-def _process_of(pod: str) -> int:
+def _restarts(pod: JsonObject) -> int:
+    return int(pod["status"]["containerStatuses"][0]["restartCount"])
+
+
+def _is_ready_after(restarts: int) -> Predicate:
+    return lambda pod: _restarts(pod) > restarts and is_ready(pod)
+
+
+def _process_of(pod: str, module: str) -> int:
     """Find the process of one of our pods by its environment: the sandbox runs containers as processes."""
     for directory in Path("/proc").glob("[0-9]*"):
         try:
@@ -77,7 +97,7 @@ def _process_of(pod: str) -> int:
         except OSError:  # ended meanwhile
             continue
         command = (directory / "cmdline").read_bytes().split(b"\0")
-        if f"POD_NAME={pod}".encode() in variables and b"reconciler" in command:
+        if f"POD_NAME={pod}".encode() in variables and module.encode() in command:
             return int(directory.name)
     raise LookupError(f"no process of pod {pod}")
 

@@ -1,0 +1,1 @@
+"""No request lost: releases under real load, through real proxies, with every request accounted for."""

@@ -1,0 +1,102 @@
+"""What is tried once, beside the scenarios: proxies that see the cluster late, and pods without preStop."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from benchmarks.zero_loss.planes import CONTOUR, TRAEFIK_GATEWAY, TRAEFIK_INGRESS, Plane
+from benchmarks.zero_loss.runs import Result, play
+from benchmarks.zero_loss.scenarios import NATIVE, SCENARIOS, Scenario
+from kube.login import log_in
+from sandbox import data_plane
+from sandbox.cluster import TRAEFIK, Cluster
+from sandbox.data_plane import DataPlane
+from tests.cluster.faults import faulty
+from tests.cluster.product import Product
+
+SLOW_SECONDS = 10
+_SLOW_PRE_STOP = 14
+"""What such a proxy takes to notice that a pod ends, and what the pod's endpoint takes."""
+
+_ROLL_BACK = next(each for each in SCENARIOS if each.name == "roll-back")
+_PROMOTE = next(each for each in SCENARIOS if each.name == "promote")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A scenario under other conditions. Where ``loses``, losses are shown and not an error."""
+
+    text: str
+    scenario: Scenario
+    plane: Plane
+    grace: int
+    pre_stop: int
+    loses: bool = False
+
+
+async def _slow_traefik(cluster: Cluster) -> DataPlane:
+    url, log = f"http://{cluster.addresses.host}:8010", cluster.access_log("slow")
+    if "slow" not in cluster.programs:
+        running = data_plane.specification(TRAEFIK, cluster.kubeconfig, url, log, throttle=f"{SLOW_SECONDS}s")
+        await cluster.start(replace(running, name="slow"))
+    found = DataPlane(cluster.programs["slow"], url, access_log=log)
+    await found.ready()
+    return found
+
+
+SLOW_TRAEFIK = replace(TRAEFIK_INGRESS, name=f"Traefik that takes {SLOW_SECONDS} s", start=_slow_traefik)
+LATE_CONTOUR = replace(CONTOUR, name=f"Envoy with a Contour that sees the cluster {SLOW_SECONDS} s late")
+
+EXPERIMENTS = (
+    *(
+        Experiment("native rolling update without preStop: the control", NATIVE, plane, 0, 0, loses=True)
+        for plane in (TRAEFIK_INGRESS, TRAEFIK_GATEWAY, CONTOUR)
+    ),
+    Experiment("promoted, grace 12 s", _PROMOTE, SLOW_TRAEFIK, 12, _SLOW_PRE_STOP),
+    Experiment("rolled back, grace 12 s", _ROLL_BACK, SLOW_TRAEFIK, 12, _SLOW_PRE_STOP),
+    Experiment("rolled back, grace 3 s", _ROLL_BACK, SLOW_TRAEFIK, 3, 1, loses=True),
+)
+LATE_EXPERIMENTS = (
+    Experiment("promoted, grace 3 s, its status awaited", _PROMOTE, LATE_CONTOUR, 3, _SLOW_PRE_STOP),
+    Experiment("rolled back, grace 3 s, its status awaited", _ROLL_BACK, LATE_CONTOUR, 3, _SLOW_PRE_STOP),
+)
+
+
+@asynccontextmanager
+async def late_contour(product: Product) -> AsyncIterator[None]:
+    """Start Contour so that it sees everything some seconds late."""
+    cluster = product.cluster
+    administrator = await log_in(environ={}, kubeconfig=str(cluster.kubeconfig))
+    async with faulty(administrator) as server:
+        kubeconfig = cluster.directory / "late.kubeconfig"
+        _write(kubeconfig, server.login.server)
+        await cluster.contour(kubeconfig)
+        server.lag = SLOW_SECONDS
+        yield
+
+
+def _write(kubeconfig: Path, server: str) -> None:
+    found = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "late",
+        "clusters": [{"name": "late", "cluster": {"server": server}}],
+        "users": [{"name": "late", "user": {}}],
+        "contexts": [{"name": "late", "context": {"cluster": "late", "user": "late"}}],
+    }
+    kubeconfig.write_text(json.dumps(found), encoding="utf-8")
+
+
+async def perform(product: Product, experiment: Experiment, style: str) -> Result:
+    """Play an experiment."""
+    (result,) = await play(
+        product,
+        experiment.scenario,
+        style,
+        [experiment.plane],
+        grace=experiment.grace,
+        pre_stop=experiment.pre_stop,
+    )
+    return result
