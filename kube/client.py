@@ -133,7 +133,7 @@ class Client:
     ) -> None:
         self._login = login
         self._user_agent = user_agent
-        self._field_manager = field_manager
+        self.field_manager = field_manager
         self._observer = observer
         self._request_seconds = request_seconds
         self._clock = clock
@@ -368,7 +368,7 @@ class Client:
         return _decode(await self.send(request), JsonObject)
 
     def _write(self, *, dry_run: bool = False) -> dict[str, str]:
-        query = {"fieldManager": self._field_manager}
+        query = {"fieldManager": self.field_manager}
         return query | {"dryRun": "All"} if dry_run else query
 
 

@@ -139,11 +139,16 @@ class Caretaker:
         for ref in HOOKS:
             await self._delete(ref)
         try:
-            await self.client.patch(
-                DEFINITION, {"spec": {"conversion": {"strategy": "None", "webhook": None}}}
-            )
+            change = {"conversion": {"strategy": "None", "webhook": None}}
+            found = await self.client.patch(DEFINITION, {"spec": change})
         except NotFound:
             return
+        # What we own of the definition, whoever applies it later would have to take from us by force: Helm 4
+        # does not, and could not install the chart again.
+        managers = found["metadata"].get("managedFields") or []
+        others = [each for each in managers if each.get("manager") != self.client.field_manager]
+        if others != managers:
+            await self._patch(DEFINITION, found, {"managedFields": others})
 
     async def tie_to_namespace(self) -> None:
         """Have the garbage collector remove what is cluster-wide after our namespace is gone."""

@@ -93,7 +93,7 @@ def _marks(found: JsonObject) -> set[str]:
 
 
 async def test_helm_uninstall_leaves_everything_whole(own_cluster: Cluster) -> None:
-    """The hook ends the release first and succeeds; Rollouts stay readable and deletable."""
+    """The hook ends the release first and succeeds; Rollouts stay, and are the next install's."""
     await install(own_cluster)
     app = await _release_under_way(own_cluster)
 
@@ -103,6 +103,9 @@ async def test_helm_uninstall_leaves_everything_whole(own_cluster: Cluster) -> N
     await _assert_nothing_is_left(own_cluster)
     await own_cluster.kubectl("wait", "--for=delete", "pods", "-l", LABEL, "-n", NAMESPACE, "--timeout=60s")
     assert await _ours(own_cluster, NAMESPACED, "-n", NAMESPACE) == set()
+    await install(own_cluster)  # the definitions stayed: nobody may own what the chart says in them
+    await app.governed()
+    assert (await app.get(ALPHA))["metadata"]["uid"] == (await app.get("rollouts"))["metadata"]["uid"]
     await app.kubectl("delete", "rollout", NAME, "--timeout=30s")
 
 
