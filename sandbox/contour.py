@@ -20,7 +20,7 @@ CRDS = "01-crds.yaml"
 _UNUSED = ("extensionservices", "tlsroutes", "tcproutes", "backendtlspolicies")
 """Kinds of which some are not in the Gateway API's standard channel."""
 
-_LOGGED = ["request_id", "upstream_cluster", "upstream_host", "response_code"]
+_LOGGED = ["@timestamp", "request_id", "upstream_cluster", "upstream_host", "response_code", "response_flags"]
 
 
 def listener_port(addresses: Addresses) -> int:

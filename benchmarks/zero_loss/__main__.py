@@ -64,7 +64,7 @@ async def _played(
 async def _performed(product: Product, experiments: Sequence[Experiment]) -> list[tuple[Experiment, Result]]:
     found = []
     for each in experiments:
-        result = await perform(product, each, STYLES[0])
+        result = await perform(product, each)
         found.append((each, result))
         _tell(result, each.text)
     return found

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from benchmarks.zero_loss.planes import CONTOUR, TRAEFIK_GATEWAY, TRAEFIK_INGRESS, Plane
 from benchmarks.zero_loss.runs import Result, play
-from benchmarks.zero_loss.scenarios import NATIVE, SCENARIOS, Scenario
+from benchmarks.zero_loss.scenarios import NATIVE, SCALE_AWAY, SCENARIOS, Scenario
+from benchmarks.zero_loss.trial import GRACE, PRE_STOP
 from kube.login import log_in
 from sandbox import data_plane
 from sandbox.cluster import TRAEFIK, Cluster
@@ -33,6 +34,7 @@ class Experiment:
     plane: Plane
     grace: int
     pre_stop: int
+    style: str = "canary"
     loses: bool = False
 
 
@@ -52,6 +54,11 @@ LATE_CONTOUR = replace(CONTOUR, name=f"Envoy with a Contour that sees the cluste
 EXPERIMENTS = (
     *(
         Experiment("native rolling update without preStop: the control", NATIVE, plane, 0, 0, loses=True)
+        for plane in (TRAEFIK_INGRESS, TRAEFIK_GATEWAY, CONTOUR)
+    ),
+    *(
+        Experiment("scaled from 8 to 3 with one new pod", SCALE_AWAY, plane, GRACE, PRE_STOP, style, loses)
+        for style, loses in (("canary", False), ("partition", True))
         for plane in (TRAEFIK_INGRESS, TRAEFIK_GATEWAY, CONTOUR)
     ),
     Experiment("promoted, grace 12 s", _PROMOTE, SLOW_TRAEFIK, 12, _SLOW_PRE_STOP),
@@ -89,12 +96,12 @@ def _write(kubeconfig: Path, server: str) -> None:
     kubeconfig.write_text(json.dumps(found), encoding="utf-8")
 
 
-async def perform(product: Product, experiment: Experiment, style: str) -> Result:
+async def perform(product: Product, experiment: Experiment) -> Result:
     """Play an experiment."""
     (result,) = await play(
         product,
         experiment.scenario,
-        style,
+        experiment.style,
         [experiment.plane],
         grace=experiment.grace,
         pre_stop=experiment.pre_stop,

@@ -45,6 +45,10 @@ class Plane:
                     return found
                 await asyncio.sleep(_LOG_POLL)
 
+    def told_of(self, log: Path, request: str) -> str:
+        """Give the line of the access log about one request, as it is; nothing while there is none."""
+        return next((json.dumps(line) for line in _lines(log) if line.get(self.logged[0]) == request), "")
+
     def _logged(self, log: Path) -> Iterator[tuple[str, str]]:
         request, service = self.logged
         for line in _lines(log):

@@ -31,6 +31,8 @@ class Result:
     shares: Sequence[Share]
     misrouted: Sequence[str]
     late: Sequence[str]
+    told_of_losses: Sequence[str]
+    """What the proxy noted of requests that were lost."""
     seconds: float
 
     @property
@@ -40,7 +42,8 @@ class Result:
         shares = [
             f"{each.found} of {each.of} at weight {each.weight}" for each in self.shares if not each.right
         ]
-        return [*lost, *shares, *self.misrouted[:_SHOWN], *self.late[:_SHOWN]]
+        wrong = (self.told_of_losses, self.misrouted, self.late)
+        return [*lost, *shares, *(text for each in wrong for text in each[:_SHOWN])]
 
 
 @asynccontextmanager
@@ -88,5 +91,6 @@ async def _result(scenario: Scenario, trial: Trial, seconds: float) -> Result:
         trial.shares,
         await trial.misrouted(),
         trial.late(),
+        trial.told_of_losses(),
         seconds,
     )

@@ -92,7 +92,7 @@ async def scale(trial: Trial) -> None:
     """Scale up and down at every step; its share stays."""
     await trial.release()
     for number, weight in enumerate(WEIGHTS, 1):
-        for replicas in (8, 3, 5):
+        for replicas in (8, 4, 5):
             await trial.app.scale(replicas)
             await trial.app.wait("deployments", _has(replicas))
             await trial.waits(number)
@@ -110,6 +110,17 @@ def _has(replicas: int) -> Callable[[JsonObject], bool]:
         return bool(seen and replicas <= available and there <= replicas + 1)
 
     return decide
+
+
+async def scale_away(trial: Trial) -> None:
+    """Scale down to where the new version's share of the pods, in proportion, is none."""
+    await trial.release()
+    await trial.app.scale(8)
+    await trial.app.wait("deployments", _has(8))
+    await trial.waits(1)
+    await trial.app.scale(3)
+    await trial.app.wait("deployments", _has(3))
+    await trial.waits(1)
 
 
 async def jump_back(trial: Trial) -> None:
@@ -153,7 +164,7 @@ async def disable(trial: Trial) -> None:
     await trial.reach(2)
     trial.is_let_out()
     await trial.app.change_rollout({"spec": {"disabled": True}})
-    await trial.app.wait("rollouts", lambda found: phase(found) == "Disabled", seconds=90)
+    await trial.app.wait("rollouts", lambda found: phase(found) == "Disabled")
     await trial.app.wait("deployments", manifests.available(5))
 
 
@@ -238,4 +249,5 @@ SCENARIOS = (
 )
 
 
+SCALE_AWAY = Scenario("scale-away", "scaled from 8 to 3 with one new pod", each(scale_away))
 NATIVE = Scenario("native", "native rolling update without preStop: the control", each(native))

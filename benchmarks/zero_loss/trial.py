@@ -3,7 +3,7 @@
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf, sqrt
 
 from benchmarks.zero_loss.planes import Plane
@@ -37,7 +37,8 @@ _COUNTED = 100
 """Requests by which a share is counted."""
 
 _DEVIATIONS = 5
-_STEP_SECONDS = 60.0
+_SECONDS = 120.0
+"""For any step: after an API server was killed, Kubernetes' own controllers take half a minute to return."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ class Trial:
     async def take_back(self, *, quiet: bool = True) -> None:
         """Apply the stable version again; ``quiet``: no request reaches the other when that is visible."""
         await self.app.set_image(V1)
-        await self.app.wait("rollouts", lambda found: phase(found) == "Healthy", seconds=_STEP_SECONDS)
+        await self.app.wait("rollouts", lambda found: phase(found) == "Healthy")
         if quiet:
             self._back_at.append((time.monotonic(), inf))
 
@@ -166,6 +167,11 @@ class Trial:
             if not self._may_answer(each, to_canary="-canary" in routings[each.id])
         ]
 
+    def told_of_losses(self) -> list[str]:
+        """Give what the proxy noted of requests that were lost: whose fault it was shows there."""
+        log = self.data_plane.access_log
+        return [self.plane.told_of(log, each.id) for each in self.account.lost_requests] if log else []
+
     def _may_answer(self, request: Request, *, to_canary: bool) -> bool:
         if to_canary:
             return request.revision != V1
@@ -202,7 +208,8 @@ async def trial(
 ) -> AsyncIterator[Trial]:
     """Deploy an application and put it under load."""
     data_plane = await plane.start(product.cluster)
-    async with application(product) as app:
+    async with application(product) as found:
+        app = replace(found, patience=_SECONDS)
         workload = manifests.deployment(pre_stop_seconds=pre_stop, drains=pre_stop > 0)
         await app.create(manifests.service(), plane.route(app.host), workload)
         await app.wait("deployments", manifests.available(5))

@@ -34,6 +34,7 @@ class Application:
 
     cluster: Cluster
     namespace: str
+    patience: float = SECONDS
 
     @property
     def host(self) -> str:
@@ -172,10 +173,12 @@ class Application:
     # -- waiting --------------------------------------------------------------
 
     async def wait(
-        self, resource: str, predicate: Predicate, name: str = NAME, seconds: float = SECONDS
+        self, resource: str, predicate: Predicate, name: str = NAME, seconds: float | None = None
     ) -> JsonObject:
         """Wait until an object is so."""
-        return await self.cluster.wait_for(resource, self.namespace, name, predicate, seconds)
+        return await self.cluster.wait_for(
+            resource, self.namespace, name, predicate, seconds or self.patience
+        )
 
     async def waits(self, step: int, steps: int) -> JsonObject:
         """Wait until a step waits for approval, said with the contract's words."""
@@ -234,12 +237,12 @@ class Application:
         await self.cluster.api.delete(path("pods", self.namespace, "clock"), {"gracePeriodSeconds": 0})
 
     async def wait_for_all(
-        self, resource: str, decide: Callable[[list[JsonObject]], bool], seconds: float = SECONDS
+        self, resource: str, decide: Callable[[list[JsonObject]], bool], seconds: float | None = None
     ) -> None:
         """Wait until the objects of a collection, taken together, are so."""
         async with self.cluster.record(resource, self.namespace) as record:
             if not decide(present(record.events)):
-                await record.wait_for(lambda _: decide(present(record.events)), seconds)
+                await record.wait_for(lambda _: decide(present(record.events)), seconds or self.patience)
 
 
 def present(events: Iterable[Event]) -> list[JsonObject]:
