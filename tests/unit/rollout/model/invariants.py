@@ -275,13 +275,20 @@ def _service_write(world: World, snapshot: Snapshot, old: JsonObject | None, new
         # Let go in the middle, a Deployment rolls out natively from all versions that it runs itself.
         let_go = world.parts and world.workload is not None and _leaves(world, world.workload)
         ours = fresh - world.released - _whole(world, snapshot) - _alone(snapshot) - _serves_alone(snapshot)
-        unapproved = set() if theirs or let_go or world.canary_weight() == ALL else ours
+        unapproved = set() if theirs or let_go or _asks_for_all(snapshot) else ours
         expect("wide-after-canary", holds=not unapproved, text="the stable Service was widened over a canary")
     elif new is None:
         reaches = _all_sent(world, snapshot).reaches
         text = "the canary Service is deleted while a route leads to it"
         expect("route-before-service", holds=not reaches, text=text)
         _graced(world, snapshot, "the canary Service is deleted")
+
+
+def _asks_for_all(snapshot: Snapshot) -> bool:
+    """Whether the step that a release is at sends every request to the new version."""
+    spec, number = snapshot.rollout.spec, snapshot.rollout.status.release.step
+    inside = isinstance(spec, RolloutSpec) and 1 <= number <= len(spec.steps)
+    return isinstance(spec, RolloutSpec) and inside and spec.steps[number - 1].weight == ALL
 
 
 def _served(world: World, service: JsonObject) -> set[str]:
