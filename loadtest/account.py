@@ -59,6 +59,14 @@ class Account:
         """Those that were lost."""
         return self.losses.total()
 
+    @property
+    def reasons(self) -> Counter[str]:
+        """The lost ones by reason alone."""
+        found: Counter[str] = Counter()
+        for (_, reason), count in self.losses.items():
+            found[reason] += count
+        return found
+
     def add(self, request: Request) -> None:
         """Take in a request that has ended."""
         self.sent[request.stream] += 1

@@ -11,6 +11,8 @@ from typing import TypeVar
 
 import aiohttp
 
+from loadtest.account import Account
+from loadtest.load import Stream, Target, running
 from sandbox.names import INGRESS_CLASS, JsonObject
 from sandbox.program import RARELY_COLLECTED, Program, Specification
 
@@ -106,8 +108,16 @@ class Traffic:
     @property
     def lost(self) -> int:
         """Requests that were not answered with 200 by a demo pod."""
-        good = sum(count for answer, count in self.answers.items() if answer.status == 200 and answer.pod)  # noqa: PLR2004  OK
-        return self.sent - good
+        return self.losses.total()
+
+    @property
+    def losses(self) -> Counter[str]:
+        """Those by what came in place of such an answer."""
+        found = Counter(self.errors)
+        for answer, count in self.answers.items():
+            if answer.status != 200 or not answer.pod:  # noqa: PLR2004  OK
+                found[f"status {answer.status} {answer.text}".strip()] += count
+        return found
 
     @property
     def by_image(self) -> Counter[str]:
@@ -193,27 +203,12 @@ class DataPlane:
         return int(float(samples[_LOADED]))
 
     @contextlib.asynccontextmanager
-    async def load(
-        self, host: str, rate: float, path: str = "/", *, connections: int = 8
-    ) -> AsyncIterator[Traffic]:
-        """Send `rate` requests a second, each counted, until the block ends."""
-        traffic = Traffic()
-        stopped = asyncio.Event()
-
-        async def client(session: aiohttp.ClientSession) -> None:
-            while not stopped.is_set():
-                await _count(traffic, session, host, path, {})
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(connections / rate):
-                        await stopped.wait()
-
-        async with self._session(connections) as session, asyncio.TaskGroup() as group:
-            for _ in range(connections):
-                group.create_task(client(session))
-            try:
-                yield traffic
-            finally:
-                stopped.set()
+    async def load(self, host: str, rate: float, path: str = "/") -> AsyncIterator[Account]:
+        """Send `rate` requests a second, each counted by its image, until the block ends."""
+        account = Account()
+        target = Target(self.url, host, revision_header="X-Image", server_header="X-Pod")
+        async with running(target, [Stream("kept", rate, path)], account):
+            yield account
 
     async def wait_for(self, host: str, image: str) -> None:
         """Wait until a request is answered by an image."""

@@ -148,11 +148,8 @@ class Trial:
         tolerance = chance if not self.plane.in_turns else 1.0 if 0 < weight < 100 else 0.0  # noqa: PLR2004
         found = traffic.by_image.total() - traffic.by_image[V1]
         self.shares.append(Share(weight, found, traffic.sent, tolerance))
-        for answer, count in traffic.answers.items():
-            if not answer.pod:
-                self.account.losses["counted", f"status {answer.status}"] += count
-        for error, count in traffic.errors.items():
-            self.account.losses["counted", error] += count
+        for why, count in traffic.losses.items():
+            self.account.losses["counted", why] += count
 
     async def misrouted(self) -> list[str]:
         """Name requests that were routed to one revision's Service and answered by a pod of the other."""

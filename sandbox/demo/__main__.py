@@ -58,17 +58,13 @@ async def _demo(choices: Choices, *, keep: bool) -> int:
 
 
 def _conclude(narration: Narration, figures: Figures) -> None:
-    traffic = figures.traffic
     narration.heading("Figures")
     narration.say(f"update → StepPaused    {figures.waiting:6.2f} s")
     narration.say(f"approval → Healthy     {figures.completed:6.2f} s")
     narration.say(f"roll-back → Healthy    {figures.rolled_back:6.2f} s")
-    narration.say(f"requests sent {traffic.sent}, lost {traffic.lost}")
-    for answer, count in traffic.answers.items():
-        if not answer.pod:
-            narration.say(f"   lost {count}: status {answer.status} {answer.text}")
-    for error, count in traffic.errors.items():
-        narration.say(f"   lost {count}: {error}")
+    narration.say(f"requests sent {figures.sent}, lost {figures.losses.total()}")
+    for why, count in figures.losses.items():
+        narration.say(f"   lost {count}: {why}")
     if narration.differences:
         narration.heading("This run differs from the walkthrough")
         for difference in narration.differences:

@@ -8,6 +8,7 @@ import asyncio
 import re
 import shlex
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -56,7 +57,9 @@ class Figures:
     waiting: float
     completed: float
     rolled_back: float
-    traffic: Traffic
+    sent: int
+    losses: Counter[str]
+    """Requests that were lost, by what came in place of an answer."""
 
 
 class Scenario:
@@ -70,7 +73,8 @@ class Scenario:
         self._narration = narration
         self._choices = choices
         self._terminal = Terminal(cluster, narration)
-        self._traffic = Traffic()
+        self._sent = 0
+        self._losses: Counter[str] = Counter()
 
     async def play(self) -> Figures:
         """Go through all stages."""
@@ -82,8 +86,8 @@ class Scenario:
         async with self._load():
             completed = await self._approve(approval)
             rolled_back = await self._roll_back()
-        self._narration.expect("requests lost during all of it", 0, self._traffic.lost)
-        return Figures(waiting, completed, rolled_back, self._traffic)
+        self._narration.expect("requests lost during all of it", 0, self._losses.total())
+        return Figures(waiting, completed, rolled_back, self._sent, self._losses)
 
     # -- the stages -----------------------------------------------------------
 
@@ -145,7 +149,7 @@ class Scenario:
         count = self._choices.requests
         self._narration.say(f"The steady load pauses for {count} requests that show the split exactly.")
         traffic = await self._data_plane.send(manifests.HOST, count)
-        self._add(traffic)
+        self._add(traffic.sent, traffic.losses)
         found = dict(traffic.by_image)
         for image in sorted(found):
             self._narration.say(f"{found[image]} of {traffic.sent} requests were answered by {image}")
@@ -221,13 +225,13 @@ class Scenario:
 
     @asynccontextmanager
     async def _load(self) -> AsyncIterator[None]:
-        async with self._data_plane.load(manifests.HOST, self._choices.rate) as traffic:
+        async with self._data_plane.load(manifests.HOST, self._choices.rate) as account:
             yield
-        self._add(traffic)
+        self._add(account.total, account.reasons)
 
-    def _add(self, traffic: Traffic) -> None:
-        self._traffic.answers.update(traffic.answers)
-        self._traffic.errors.update(traffic.errors)
+    def _add(self, sent: int, losses: Counter[str]) -> None:
+        self._sent += sent
+        self._losses += losses
 
 
 _WAITING = ("Progressing", "StepPaused")

@@ -290,11 +290,11 @@ async def _lost_in_update(
     await cluster.wait_for("deployments", namespace, "echoserver", manifests.available(5))
     await data_plane.wait_for(host, manifests.STABLE_IMAGE)
     image = f"echoserver={manifests.CANARY_IMAGE}"
-    async with data_plane.load(host, rate=200) as traffic:
+    async with data_plane.load(host, rate=200) as account:
         await cluster.kubectl("-n", namespace, "set", "image", "deployment/echoserver", image)
         await cluster.wait_for("deployments", namespace, "echoserver", manifests.available(5))
         await data_plane.wait_for(host, manifests.CANARY_IMAGE)
-    return traffic.lost
+    return account.lost
 
 
 async def test_job_of_a_real_command_completes(cluster: Cluster, namespace: str) -> None:

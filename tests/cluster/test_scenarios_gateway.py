@@ -125,7 +125,7 @@ async def test_release_by_gateway_loses_no_request(routed: Application) -> None:
     await routed.governed()
     data_plane = await serves(routed)
 
-    async with data_plane.load(routed.host, rate=50) as traffic:
+    async with data_plane.load(routed.host, rate=50) as account:
         await routed.set_image(V2)
         await routed.waits(1, 1)
         await data_plane.wait_for(routed.host, V2)
@@ -133,8 +133,8 @@ async def test_release_by_gateway_loses_no_request(routed: Application) -> None:
         await routed.completes()
         await routed.serves(V2)
 
-    assert traffic.by_image[V2] > 0
-    assert traffic.lost == 0
+    assert account.answered[V2] > 0
+    assert account.lost == 0
 
 
 # --- matches and headers -------------------------------------------------------------------------------

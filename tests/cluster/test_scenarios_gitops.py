@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from loadtest.account import Account
 from sandbox import flux
-from sandbox.data_plane import Traffic
 from sandbox.names import JsonObject
 from tests.cluster import gitops, inventory
 from tests.cluster.application import NAME, V1, V2, Application, phase
@@ -49,9 +49,9 @@ def weight_on(ingress: JsonObject) -> int:
     return int(annotations.get("nginx.ingress.kubernetes.io/canary-weight", 0))
 
 
-def most(traffic: Traffic, percent: int) -> float:
+def most(account: Account, percent: int) -> float:
     """Return how many requests may have reached the canary when a share of them was approved."""
-    return traffic.sent * percent / 100 + _ROUNDING
+    return account.total * percent / 100 + _ROUNDING
 
 
 @pytest.mark.parametrize("client", CLIENTS)
@@ -90,8 +90,8 @@ async def test_release_completes_under_a_client_that_applies_every_second(
     assert changes(bool(selected(each)) for each in named(services.objects, NAME)) == [False, True, False]
     paused = [bool(each["spec"].get("paused")) for each in named(evidence.deployments.objects, NAME)]
     assert changes(paused) == [False, True, False]
-    assert 0 < first.by_image[V2] <= most(first, 20)
-    assert second.by_image[V2] <= most(second, 60)
+    assert 0 < first.answered[V2] <= most(first, 20)
+    assert second.answered[V2] <= most(second, 60)
     assert [first.lost, second.lost] == [0, 0]
     assert repository.conflicts == []
     assert phase(await app.get("rollouts")) == "Healthy"

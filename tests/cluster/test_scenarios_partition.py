@@ -114,12 +114,12 @@ async def test_no_request_meets_a_version_that_is_being_taken_back(app: Applicat
 
     await app.set_image(V1)
     await app.cluster.wait_gone("ingresses", app.namespace, f"{NAME}-canary")
-    async with data_plane.load(app.host, rate=100) as traffic:
+    async with data_plane.load(app.host, rate=100) as account:
         await app.rolled_back(2)
         await app.serves(V1, 5)
 
-    assert set(traffic.by_image) == {V1}
-    assert traffic.lost == 0
+    assert set(account.answered) == {V1}
+    assert account.lost == 0
 
 
 async def test_third_version_replaces_the_second_in_the_middle(app: Application) -> None:

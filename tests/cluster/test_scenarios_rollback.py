@@ -68,7 +68,7 @@ async def test_rollback_loses_no_request(app: Application) -> None:
     await app.deploy(rollout, deployment=manifests.deployment(pre_stop_seconds=3))
     await app.serves_requests()
 
-    async with data_plane.load(app.host, rate=50) as traffic:
+    async with data_plane.load(app.host, rate=50) as account:
         await app.set_image(V2)
         await app.waits(1, 1)
         await data_plane.wait_for(app.host, V2)
@@ -76,8 +76,8 @@ async def test_rollback_loses_no_request(app: Application) -> None:
         await app.rolled_back()
         await inventory.settled(app)
 
-    assert traffic.by_image[V2] > 0
-    assert traffic.lost == 0
+    assert account.answered[V2] > 0
+    assert account.lost == 0
 
 
 async def test_third_template_begins_at_the_first_step(app: Application) -> None:
