@@ -8,12 +8,14 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 from loadtest.account import Account
 from loadtest.load import Stream, Target, running
 
 SUMMARY = "send a steady load and account for every request, for instance during a release"
 EXIT_LOST = 1
+EXIT_USAGE = 2
 
 _DESCRIPTION = """\
 Send requests at a steady rate until --duration is over or Ctrl-C, and say what became of every one.
@@ -34,7 +36,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         allow_abbrev=False,
     )
     parser.add_argument(
-        "url", metavar="URL", help="scheme, host and port, for instance http://127.0.0.1:8000"
+        "url", type=_url, metavar="URL", help="scheme, host and port, for instance http://127.0.0.1:8000"
     )
     parser.add_argument("--host", default="", help="Host header (default: that of the URL)")
     parser.add_argument("--path", default="/", help="path and query (default: %(default)s)")
@@ -48,10 +50,10 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         "--post-rate", type=_rate, default=0.0, help="POSTs a second on kept connections (default: none)"
     )
     parser.add_argument(
-        "--body-size", type=int, default=1024, help="bytes of each POST (default: %(default)d)"
+        "--body-size", type=_size, default=1024, help="bytes of each POST (default: %(default)d)"
     )
-    parser.add_argument("--duration", type=float, help="seconds (default: until Ctrl-C)")
-    parser.add_argument("--timeout", type=float, default=10.0, help="seconds for an answer (default: 10)")
+    parser.add_argument("--duration", type=_seconds, help="seconds (default: until Ctrl-C)")
+    parser.add_argument("--timeout", type=_seconds, default=10.0, help="seconds for an answer (default: 10)")
     parser.add_argument(
         "--expect",
         type=int,
@@ -78,6 +80,9 @@ def run(arguments: argparse.Namespace) -> int:
         )
         if each.rate > 0
     ]
+    if not streams:
+        sys.stderr.write("error: nothing to send: give --rate, --fresh-rate or --post-rate\n")
+        return EXIT_USAGE
     target = Target(
         arguments.url,
         arguments.host,
@@ -122,8 +127,32 @@ def _counts(account: Account) -> str:
     return f"sent {account.total}, lost {account.lost}" + (f": {versions}" if versions else "")
 
 
+def _url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.path.strip("/") or parts.query:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not scheme, host and port, such as http://127.0.0.1:8000; a path belongs to --path"
+        )
+    return text.rstrip("/")
+
+
 def _rate(text: str) -> float:
-    value = float(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError("must not be negative")
+    return _number(text, at_least=0.0)
+
+
+def _seconds(text: str) -> float:
+    return _number(text, at_least=0.001)
+
+
+def _size(text: str) -> int:
+    return int(_number(text, at_least=0.0))
+
+
+def _number(text: str, *, at_least: float) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not at_least <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least {at_least:g}")
     return value
