@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
+from benchmarks.zero_loss.judgement import Share
 from benchmarks.zero_loss.planes import Plane
 from benchmarks.zero_loss.scenarios import Scenario
-from benchmarks.zero_loss.trial import GRACE, PRE_STOP, Share, Trial, trial
+from benchmarks.zero_loss.trial import GRACE, PRE_STOP, Trial, trial
 from loadtest.account import Account
 from sandbox.cluster import Cluster
 from sandbox.control_plane import Options

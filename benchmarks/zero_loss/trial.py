@@ -1,11 +1,13 @@
 """One application under load while it is released: what is done to it, and what became of its requests."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from math import inf, sqrt
+from math import inf
 
+from benchmarks.zero_loss.judgement import Share, late, misrouted
 from benchmarks.zero_loss.planes import Plane
 from loadtest.account import Account, Request
 from loadtest.load import Load, Stream, Target, running
@@ -36,24 +38,8 @@ STREAMS = (
 _COUNTED = 100
 """Requests by which a share is counted."""
 
-_DEVIATIONS = 5
 _SECONDS = 120.0
 """For any step: after an API server was killed, Kubernetes' own controllers take half a minute to return."""
-
-
-@dataclass(frozen=True)
-class Share:
-    """How many of some requests went to the new version, and how many should have."""
-
-    weight: int
-    found: int
-    of: int
-    tolerance: float
-
-    @property
-    def right(self) -> bool:
-        """Whether it is as it should be."""
-        return abs(self.found - self.of * self.weight / 100) <= self.tolerance
 
 
 @dataclass
@@ -134,55 +120,45 @@ class Trial:
 
     async def share_is(self, weight: int) -> None:
         """Count what share of the requests goes to the new version, with the load at rest."""
-        async with self.load.paused():
+        async with self.load.paused(), asyncio.timeout(_SECONDS):
             while True:
                 traffic = await self.data_plane.send(self.app.host, _COUNTED)
                 # After each configuration that it loads, a proxy deals its turns from the first again.
                 if not traffic.loaded:
                     break
+                self._lost(traffic)
         self.counted(weight, traffic)
 
     def counted(self, weight: int, traffic: Traffic) -> None:
         """Note what share of some requests went to the new version."""
-        chance = _DEVIATIONS * sqrt(traffic.sent * weight * (100 - weight)) / 100
-        tolerance = chance if not self.plane.in_turns else 1.0 if 0 < weight < 100 else 0.0  # noqa: PLR2004
         found = traffic.by_image.total() - traffic.by_image[V1]
-        self.shares.append(Share(weight, found, traffic.sent, tolerance))
+        self.shares.append(Share(weight, found, traffic.sent, self.plane.in_turns))
+        self._lost(traffic)
+
+    def _lost(self, traffic: Traffic) -> None:
         for why, count in traffic.losses.items():
             self.account.losses["counted", why] += count
 
     async def misrouted(self) -> list[str]:
-        """Name requests that were routed to one revision's Service and answered by a pod of the other."""
+        """Name requests that were answered by a pod of the revision that they were not routed to."""
         log = self.data_plane.access_log
         if log is None:
             raise LookupError("the data planes of this cluster keep no access logs")
-        answered = [each for each in self.requests if not each.loss]
-        routings = await self.plane.routings(log, [each.id for each in answered])
-        return [
-            f"routed to {routings[each.id]}, answered by {each.server} ({each.revision})"
-            for each in answered
-            if not self._may_answer(each, to_canary="-canary" in routings[each.id])
-        ]
+        routings = await self.plane.routings(log, [each.id for each in self._answered])
+        return list(misrouted(self._answered, routings, self._let_out_at))
+
+    def late(self) -> list[str]:
+        """Name requests that were sent to a version after it was visible that it had been taken back."""
+        return [text for window in self._back_at for text in late(self._answered, *window)]
+
+    @property
+    def _answered(self) -> list[Request]:
+        return [each for each in self.requests if not each.loss]
 
     def told_of_losses(self) -> list[str]:
         """Give what the proxy noted of requests that were lost: whose fault it was shows there."""
         log = self.data_plane.access_log
         return [self.plane.told_of(log, each.id) for each in self.account.lost_requests] if log else []
-
-    def _may_answer(self, request: Request, *, to_canary: bool) -> bool:
-        if to_canary:
-            return request.revision != V1
-        let_out = self._let_out_at is not None and request.ended >= self._let_out_at
-        return request.revision == V1 or let_out
-
-    def late(self) -> list[str]:
-        """Name requests that were sent to a version after it was visible that it had been taken back."""
-        return [
-            f"sent to {each.revision} {each.began - since:.2f} s after the roll-back was visible"
-            for since, until in self._back_at
-            for each in self.requests
-            if since < each.began < until and not each.loss and each.revision != V1
-        ]
 
 
 def rollout(style: str, steps: Sequence[JsonObject], grace: int) -> JsonObject:
