@@ -16,6 +16,8 @@ from loadtest.load import Stream, Target, running
 SUMMARY = "send a steady load and account for every request, for instance during a release"
 EXIT_LOST = 1
 EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+"""128 + SIGINT, as shells have it."""
 
 _DESCRIPTION = """\
 Send requests at a steady rate until --duration is over or Ctrl-C, and say what became of every one.
@@ -23,6 +25,7 @@ A request is lost when it is answered with another status than expected, not in 
 Exit code 1 when any was lost. Send it to what is yours.
 """
 _PROGRESS_INTERVAL = 1.0
+_ENDING = (signal.SIGINT, signal.SIGTERM)
 _SHOWN_LOSSES = 20
 
 
@@ -38,8 +41,8 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     parser.add_argument(
         "url", type=_url, metavar="URL", help="scheme, host and port, for instance http://127.0.0.1:8000"
     )
-    parser.add_argument("--host", default="", help="Host header (default: that of the URL)")
-    parser.add_argument("--path", default="/", help="path and query (default: %(default)s)")
+    parser.add_argument("--host", type=_header, default="", help="Host header (default: that of the URL)")
+    parser.add_argument("--path", type=_path, default="/", help="path and query (default: %(default)s)")
     parser.add_argument(
         "--rate", type=_rate, default=50.0, help="GETs a second on kept connections (default: %(default)g)"
     )
@@ -90,7 +93,10 @@ def run(arguments: argparse.Namespace) -> int:
         expected=frozenset(arguments.expect or {200}),
         timeout=arguments.timeout,
     )
-    account = asyncio.run(_sent(target, streams, arguments.duration))
+    try:
+        account = asyncio.run(_sent(target, streams, arguments.duration))
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
     sys.stdout.writelines(f"{line}\n" for line in summary(account))
     return EXIT_LOST if account.lost else 0
 
@@ -98,7 +104,7 @@ def run(arguments: argparse.Namespace) -> int:
 async def _sent(target: Target, streams: list[Stream], duration: float | None) -> Account:
     account, ended = Account(), asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in _ENDING:
         loop.add_signal_handler(number, ended.set)
     end = time.monotonic() + (math.inf if duration is None else duration)
     async with running(target, streams, account):
@@ -107,6 +113,8 @@ async def _sent(target: Target, streams: list[Stream], duration: float | None) -
                 async with asyncio.timeout(min(_PROGRESS_INTERVAL, left)):
                     await ended.wait()
             sys.stderr.write(f"{_counts(account)}\n")
+        for number in _ENDING:  # a second one ends it at once
+            loop.remove_signal_handler(number)
     return account
 
 
@@ -134,6 +142,18 @@ def _url(text: str) -> str:
             f"{text!r} is not scheme, host and port, such as http://127.0.0.1:8000; a path belongs to --path"
         )
     return text.rstrip("/")
+
+
+def _header(text: str) -> str:
+    if not text.isprintable() or " " in text:
+        raise argparse.ArgumentTypeError(f"{text!r} cannot be a header's value")
+    return text
+
+
+def _path(text: str) -> str:
+    if not text.startswith("/") or text.startswith("//"):
+        raise argparse.ArgumentTypeError(f"{text!r} does not begin with one /")
+    return text
 
 
 def _rate(text: str) -> float:

@@ -85,21 +85,25 @@ class Load:
             if not self._flowing.is_set():
                 await self._flowing.wait()
                 due = time.monotonic()
-            self._requests.create_task(self._send(stream, session))
+            self._begin(stream, session, due)
             due += 1 / stream.rate
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(max(0.0, due - time.monotonic())):
                     await self._stopped.wait()
 
-    async def _send(self, stream: Stream, session: aiohttp.ClientSession) -> None:
-        identity, began = uuid.uuid4().hex, time.monotonic()
+    def _begin(self, stream: Stream, session: aiohttp.ClientSession, due: float) -> None:
+        """Send a request; its time counts from when it was due, whatever kept it."""
+        identity = uuid.uuid4().hex
         if self._open >= _MOST_OPEN:
             loss = f"not sent: {_MOST_OPEN} requests are open"
-            self._account.add(Request(stream.name, identity, began, began, loss=loss))
+            self._account.add(Request(stream.name, identity, due, due, loss=loss))
             return
         self._open += 1
+        self._requests.create_task(self._send(stream, session, identity, due))
+
+    async def _send(self, stream: Stream, session: aiohttp.ClientSession, identity: str, due: float) -> None:
         try:
-            self._account.add(await self._answered(stream, session, identity, began))
+            self._account.add(await self._answered(stream, session, identity, due))
         finally:
             self._open -= 1
             async with self._changed:
@@ -163,6 +167,8 @@ def _session(target: Target, stream: Stream) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
         target.url,
         connector=aiohttp.TCPConnector(limit=0, force_close=stream.fresh),
+        # A session's cookie would keep all of its requests with one version.
+        cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(total=target.timeout),
         trace_configs=[_counting_attempts()],
     )

@@ -148,7 +148,7 @@ class Caretaker:
         managers = found["metadata"].get("managedFields") or []
         others = [each for each in managers if each.get("manager") != self.client.field_manager]
         if others != managers:
-            await self._patch(DEFINITION, found, {"managedFields": others})
+            await self._patch(DEFINITION, found, {"managedFields": others or [{}]})
 
     async def tie_to_namespace(self) -> None:
         """Have the garbage collector remove what is cluster-wide after our namespace is gone."""

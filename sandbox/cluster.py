@@ -239,6 +239,8 @@ class Cluster:
 
         `kubeconfig` is what Contour gets to see the cluster by, when it is first asked for.
         """
+        if self._contour is not None and kubeconfig is not None:
+            raise ValueError("Contour runs already, and sees the cluster as it was told to then")
         if self._contour is None:
             program, log = assets.client("contour"), self.access_log("envoy")
             await self._create_gateway(gateway.CONTOUR, contour.listener_port(self.addresses))

@@ -136,6 +136,7 @@ class Trial:
         self._lost(traffic)
 
     def _lost(self, traffic: Traffic) -> None:
+        self.account.sent["counted"] += traffic.sent
         for why, count in traffic.losses.items():
             self.account.losses["counted", why] += count
 

@@ -15,7 +15,7 @@ from datetime import timedelta
 
 from rollout import messages, names
 from rollout.actions import Patch
-from rollout.release import handover, pods, strategy
+from rollout.release import handover, pods, routes, strategy
 from rollout.release.facts import Facts, guarded
 from rollout.release.forecast import Forecast, Outlook
 from rollout.release.outcome import DONE, Doing, Outcome, first_unfinished, resting_on
@@ -33,13 +33,21 @@ def grow(facts: Facts, total: int, *, still: bool) -> Outcome:
     if facts.canary:  # made by somebody whose view was old: the Deployment runs the new version already
         return pods.remove(facts.snapshot, facts.canary, drained=True)
     stable, inside = facts.stable, facts.inside
-    # Of two of nearly one size the controller gives to the newer: older than what it replaces, because it was
-    # on its way out when it was released again, a version begins anew, from a set that is made for it.
-    if stable and total < facts.workload.replicas and _age(inside) < _age(stable):
-        return _move(facts, inside, stable, inside.replicas)
     if stable is None or inside.replicas >= total:
         return DONE
+    if _begins_anew(facts, inside, stable, total):
+        return _move(facts, inside, stable, inside.replicas)
     return _move(facts, stable, inside, total - inside.replicas)
+
+
+def _begins_anew(facts: Facts, inside: ReplicaSet, stable: ReplicaSet, total: int) -> bool:
+    """Tell whether a version gives its pods back, to have them in a set that is made for it.
+
+    Of two of nearly one size the controller gives to the newer: a version whose set is older than that of
+    the pods it replaces was on its way out when it was released again. No request is on its way to it yet.
+    """
+    older = total < facts.workload.replicas and _age(inside) < _age(stable)
+    return older and not any(routes.reaches_canary(facts, each) for each in facts.spec.routings)
 
 
 def shrink(facts: Facts, total: int) -> Outcome:

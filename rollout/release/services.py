@@ -8,10 +8,7 @@ from rollout.release.facts import Facts, guarded
 from rollout.release.outcome import DONE, Doing, Outcome, resting_on, together
 from rollout.snapshot import ReplicaSet, Service, Snapshot
 from rollout.spec import TrafficRoutingRef
-from rollout.traffic.routing import Routing
 from rollout.wire import JsonObject
-
-_ALL = 100  # percent
 
 
 def suitable(facts: Facts, routing: TrafficRoutingRef) -> Outcome:
@@ -45,19 +42,6 @@ def _unselective(spec: JsonObject) -> str | None:
     if spec.get("clusterIP") == "None":
         return "it is headless"
     return None if spec.get("selector") else "it has no selector"
-
-
-def divide(facts: Facts, routing: TrafficRoutingRef, requests: Routing) -> Outcome:
-    """Hold the stable Service to the stable revision, unless that is down and the canary may have everything.
-
-    ingress-nginx answers 503 to every request where the stable Service has no endpoint, the canary's too.
-    """
-    service = facts.snapshot.services[routing.service]
-    takes_all = requests.weight == _ALL and facts.crew_available > 0
-    down = facts.stable is not None and not facts.stable.ready
-    if takes_all and down and not facts.ready_behind(service.target.name, facts.stable):
-        return resting_on((facts.workload.target,), widen(facts.snapshot, service))
-    return pin(facts, routing)
 
 
 def pin(facts: Facts, routing: TrafficRoutingRef) -> Outcome:

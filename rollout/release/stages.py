@@ -133,7 +133,7 @@ class _Work:
             lambda: closing.unite(facts) if facts.stranded else DONE,
             self._each(lambda ref: routes.restrict(facts, ref, self.requests)),
             lambda: _shrunk(facts, self.total),
-            self._each_service(lambda ref: services.divide(facts, ref, self.requests)),
+            self._each_service(lambda ref: services.pin(facts, ref)),
         )
 
     def _narrowed(self) -> Outcome:

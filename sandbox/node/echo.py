@@ -98,6 +98,8 @@ class Server:
         """Answer until there is nothing left to answer after the signal, or for ever."""
         while self._listeners or self._late:
             for key, _ in self._selector.select(self._patience()):
+                if key.fileobj.fileno() < 0:  # type: ignore[union-attr]  # closed since, by draining
+                    continue
                 if key.data is None:
                     peer, _ = key.fileobj.accept()  # type: ignore[union-attr]  # only listeners have no data
                     self._selector.register(peer, selectors.EVENT_READ, Connection(peer))

@@ -1,68 +1,58 @@
-"""The stable pods fail while a release is under way."""
+"""The stable pods fail while a release is under way, or go in its course."""
 
 import pytest
 
 from rollout import names
+from tests.unit.rollout.model import controllers
 from tests.unit.rollout.model.objects import rollout, step
-from tests.unit.rollout.model.reconciling import settle
+from tests.unit.rollout.model.partitions import governed
+from tests.unit.rollout.model.reconciling import reconcile, settle
 from tests.unit.rollout.model.routing import APP, BY_HTTP_ROUTE, BY_INGRESS, Setting
 from tests.unit.rollout.model.world import World
 
 every_route = pytest.mark.parametrize("setting", [BY_INGRESS, BY_HTTP_ROUTE], ids=["Ingress", "HTTPRoute"])
 
 
-def released(setting: Setting, weight: int) -> World:
-    """Return a world in which so much goes to the canary, and every stable pod has failed."""
+@every_route
+@pytest.mark.parametrize("weight", [50, 100])
+def test_no_more_than_approved_goes_to_the_canary_when_the_stable_side_is_down(
+    setting: Setting, weight: int
+) -> None:
+    """The stable Service keeps to its revision, and the condition says that nothing is behind it."""
     world = World(replicas=3, setting=setting)
     world.store.create(rollout([step(weight, "100%"), step(100, "100%")], setting=setting))
     settle(world)
     world.apply_template("v2")
     settle(world)
-    assert world.canary_weight() == weight
     for name in [name for name, each in world.store.pods.items() if each.tag == "v1"]:
         world.store.stick(name)
     settle(world)
-    return world
 
-
-def served(world: World) -> set[str]:
-    """Name the versions behind the user's own Service."""
-    behind = world.ready_pods(APP)
-    return {each.tag for name, each in world.store.pods.items() if name in behind}
+    assert world.canary_weight() == weight
+    assert not world.ready_pods(APP)
+    assert names.POD_TEMPLATE_HASH in world.store.objects["Service", APP]["spec"]["selector"]
+    assert f"no stable pod behind Service {APP}" in world.condition_message
 
 
 @every_route
-def test_service_leads_to_the_canary_that_gets_everything_when_the_stable_side_is_down(
-    setting: Setting,
+@pytest.mark.parametrize("limits", [None, {"maxSurge": 1, "maxUnavailable": 0}], ids=["default", "one more"])
+def test_stable_service_has_endpoints_at_any_moment_while_requests_are_divided(
+    setting: Setting, limits: dict[str, int] | None
 ) -> None:
-    """ingress-nginx answers 503 where the stable Service has no endpoint, whatever the canary's weight."""
-    world = released(setting, 100)
+    """ingress-nginx answers 503 to every request, the canary's too, where the stable Service has none.
 
-    assert served(world) == {"v2"}
-    assert world.release["currentStepState"] == "StepPaused"
+    Inside the Deployment the last step leaves no stable pod: the division ends before these go.
+    """
+    world = governed(step(50, "60%"), step(100, "100%"), replicas=5, limits=limits, setting=setting)
+    world.apply_template("v2")
+    moments = []
+    for approvals in range(3):
+        while controllers.run_one(world.store) or reconcile(world, writes=1):
+            moments.append((world.canary_weight(), len(world.ready_pods(APP))))
+        settle(world)
+        if approvals < 2:
+            world.approve_present_step()
 
-
-@every_route
-def test_service_is_pinned_again_when_the_stable_side_is_back(setting: Setting) -> None:
-    """And the release goes on to its end."""
-    world = released(setting, 100)
-
-    world.store.mend_pods()
-    settle(world)
-
-    assert served(world) == {"v1"}
-    world.approve_present_step()
-    settle(world)
-    world.approve_present_step()
-    settle(world)
     assert world.status["phase"] == "Healthy"
-
-
-@every_route
-def test_no_more_than_approved_goes_to_the_canary_when_the_stable_side_is_down(setting: Setting) -> None:
-    """Half of the requests were approved: the other half is not sent there because the rest fails."""
-    world = released(setting, 50)
-
-    assert served(world) == set()
-    selector = world.store.objects["Service", APP]["spec"]["selector"]
-    assert names.POD_TEMPLATE_HASH in selector
+    assert any(weight for weight, _ in moments)
+    assert all(ready for _, ready in moments)

@@ -26,8 +26,6 @@ from tests.unit.rollout.model.routing import APP, NOTHING, Share, asked_by, join
 from tests.unit.rollout.model.store import ORPHAN_FINALIZER, Pod, maker_of, owner_of
 from tests.unit.rollout.model.world import World
 
-ALL = 100  # percent
-
 
 class InvariantBroken(AssertionError):  # noqa: N818 - the rule is broken, the program is not
     """A rule was broken; ``rule`` is its name."""
@@ -253,8 +251,7 @@ def _raise(world: World, snapshot: Snapshot, action: Write, share: Share) -> Non
         pinned = snapshot.services.get(each)
         held = pinned is not None and pinned.selected_hash not in {None, release.canary_hash}
         text = f"raised to {share} while Service {each} is wide"
-        all_sent = share.weight == ALL and down
-        expect("weight-after-pin", holds=held or all_sent or world.setting.shared, text=text)
+        expect("weight-after-pin", holds=held or world.setting.shared, text=text)
     if isinstance(action, Create):
         served = all(world.ready_pods(f"{each}-canary") for each in world.setting.services)
         harmless = served and world.status.get("phase") == "Progressing"
@@ -275,20 +272,13 @@ def _service_write(world: World, snapshot: Snapshot, old: JsonObject | None, new
         # Let go in the middle, a Deployment rolls out natively from all versions that it runs itself.
         let_go = world.parts and world.workload is not None and _leaves(world, world.workload)
         ours = fresh - world.released - _whole(world, snapshot) - _alone(snapshot) - _serves_alone(snapshot)
-        unapproved = set() if theirs or let_go or _asks_for_all(snapshot) else ours
+        unapproved = set() if theirs or let_go else ours
         expect("wide-after-canary", holds=not unapproved, text="the stable Service was widened over a canary")
     elif new is None:
         reaches = _all_sent(world, snapshot).reaches
         text = "the canary Service is deleted while a route leads to it"
         expect("route-before-service", holds=not reaches, text=text)
         _graced(world, snapshot, "the canary Service is deleted")
-
-
-def _asks_for_all(snapshot: Snapshot) -> bool:
-    """Whether the step that a release is at sends every request to the new version."""
-    spec, number = snapshot.rollout.spec, snapshot.rollout.status.release.step
-    inside = isinstance(spec, RolloutSpec) and 1 <= number <= len(spec.steps)
-    return isinstance(spec, RolloutSpec) and inside and spec.steps[number - 1].weight == ALL
 
 
 def _served(world: World, service: JsonObject) -> set[str]:
@@ -536,9 +526,6 @@ def world_at_rest_is_sound(world: World) -> None:
         sent = world.sent(each)
         text = f"{sent} to a canary of {each} without endpoints"
         expect("silence", holds=bool(ready) or not sent.reaches, text=text)
-        # ingress-nginx: without a stable endpoint not even the canary's share is answered.
-        served = bool(world.ready_pods(each)) or sent.weight < ALL
-        expect("stable-beside-all", holds=served, text=f"no endpoint of {each} while all go to the canary")
     sent, allowed = world.sent(), world.approved.get(world.release_id, NOTHING)
     expect("rest-weight", holds=sent.within(allowed), text=f"rests at {sent} where {allowed} was approved")
     phase = world.status.get("phase")
