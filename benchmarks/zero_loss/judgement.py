@@ -28,20 +28,39 @@ class Share:
         return abs(self.found - self.of * self.weight / 100) <= (turn if self.in_turns else chance)
 
 
-def misrouted(
-    requests: Iterable[Request], routings: Mapping[str, str], let_out_at: float | None
-) -> Iterator[str]:
+@dataclass(frozen=True)
+class Course:
+    """What a trial did when, in seconds of the requests' clock."""
+
+    let_out_at: float | None = None
+    """From when the new version serves behind the user's own Service too."""
+    released: tuple[tuple[float, str | None], ...] = ()
+    """From when which version is the new one; None while one replaces another."""
+
+    def new_at(self, moment: float) -> str | None:
+        """Name the version that was the new one; None where it may have been any."""
+        return next((image for since, image in reversed(self.released) if since <= moment), None)
+
+
+def misrouted(requests: Iterable[Request], routings: Mapping[str, str], course: Course) -> Iterator[str]:
     """Name requests that were routed to one revision's Service and answered by a pod of the other.
 
-    ``routings``: a request's id to what it was routed to. Once let out, the new version serves behind the
-    user's own Service too.
+    ``routings``: a request's id to what it was routed to.
     """
     for each in requests:
-        service, is_new = routings[each.id], each.revision != V1
-        let_out = let_out_at is not None and each.ended >= let_out_at
-        fits = is_new if "-canary" in service else not is_new or let_out
-        if not fits:
+        service = routings.get(each.id)
+        if service is None:
+            yield f"not in the access log: request {each.id}, answered by {each.server}"
+        elif not _fits(each, course, to_canary="-canary" in service):
             yield f"routed to {service}, answered by {each.server} ({each.revision})"
+
+
+def _fits(request: Request, course: Course, *, to_canary: bool) -> bool:
+    if to_canary:
+        new = course.new_at(request.began)
+        return request.revision != V1 and new in {None, request.revision}
+    let_out = course.let_out_at is not None and request.ended >= course.let_out_at
+    return request.revision == V1 or let_out
 
 
 def late(requests: Iterable[Request], since: float, until: float) -> Iterator[str]:

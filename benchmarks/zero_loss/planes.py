@@ -1,6 +1,7 @@
 """The data planes through which releases are tried, each with the route that it understands."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -36,14 +37,15 @@ class Plane:
     async def routings(self, log: Path, requests: Collection[str]) -> Mapping[str, str]:
         """Say what each of some requests was routed to: the name of a Service is in it.
 
-        They are waited for: a proxy writes its access log in pieces.
+        They are waited for, a proxy writes its access log in pieces; what does not come in time is left out.
         """
-        async with asyncio.timeout(_LOG_SECONDS):
-            while True:
-                found = dict(self._logged(log))
-                if found.keys() >= set(requests):
-                    return found
-                await asyncio.sleep(_LOG_POLL)
+        found: dict[str, str] = {}
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LOG_SECONDS):
+                while not found.keys() >= set(requests):
+                    found = dict(self._logged(log))
+                    await asyncio.sleep(_LOG_POLL)
+        return found
 
     def told_of(self, log: Path, request: str) -> str:
         """Give the line of the access log about one request, as it is; nothing while there is none."""

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from math import inf
 
-from benchmarks.zero_loss.judgement import Share, late, misrouted
+from benchmarks.zero_loss.judgement import Course, Share, late, misrouted
 from benchmarks.zero_loss.planes import Plane
 from loadtest.account import Account, Request
 from loadtest.load import Load, Stream, Target, running
@@ -57,6 +57,7 @@ class Trial:
     steps: int
     shares: list[Share] = field(default_factory=list)
     _let_out_at: float | None = None
+    _released: list[tuple[float, str | None]] = field(default_factory=list)
     _back_at: list[tuple[float, float]] = field(default_factory=list)
     """From when to when no request may reach another version than the stable one."""
 
@@ -65,8 +66,10 @@ class Trial:
     async def release(self, image: str = V2) -> None:
         """Change the image; the release waits at its first step."""
         self._begin()
+        self._released.append((time.monotonic(), None))
         await self.app.set_image(image)
         await self.waits(1)
+        self._released.append((time.monotonic(), image))
 
     async def waits(self, number: int) -> None:
         """Wait until a step waits for approval."""
@@ -106,6 +109,7 @@ class Trial:
 
     async def take_back(self, *, quiet: bool = True) -> None:
         """Apply the stable version again; ``quiet``: no request reaches the other when that is visible."""
+        self._released.append((time.monotonic(), None))
         await self.app.set_image(V1)
         await self.app.wait("rollouts", lambda found: phase(found) == "Healthy")
         if quiet:
@@ -146,7 +150,7 @@ class Trial:
         if log is None:
             raise LookupError("the data planes of this cluster keep no access logs")
         routings = await self.plane.routings(log, [each.id for each in self._answered])
-        return list(misrouted(self._answered, routings, self._let_out_at))
+        return list(misrouted(self._answered, routings, Course(self._let_out_at, tuple(self._released))))
 
     def late(self) -> list[str]:
         """Name requests that were sent to a version after it was visible that it had been taken back."""

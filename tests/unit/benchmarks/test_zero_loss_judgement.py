@@ -2,9 +2,9 @@
 
 import pytest
 
-from benchmarks.zero_loss.judgement import Share, late, misrouted
+from benchmarks.zero_loss.judgement import Course, Share, late, misrouted
 from loadtest.account import Request
-from tests.cluster.application import V1, V2
+from tests.cluster.application import V1, V2, V3
 
 STABLE, CANARY = "web", "web-canary"
 
@@ -30,9 +30,34 @@ def test_answer_of_the_other_revision_is_found(
     revision: str, service: str, let_out_at: float | None, *, wrong: bool
 ) -> None:
     """A new pod may answer behind the user's own Service from when it was let out."""
-    found = list(misrouted([answered(revision)], {"id": service}, let_out_at))
+    found = list(misrouted([answered(revision)], {"id": service}, Course(let_out_at)))
 
     assert bool(found) is wrong
+
+
+@pytest.mark.parametrize(
+    ("revision", "began", "wrong"),
+    [
+        (V2, 2.0, False),
+        (V3, 2.0, True),
+        (V2, 4.5, False),
+        (V3, 4.5, False),
+        (V2, 6.0, True),
+        (V3, 6.0, False),
+    ],
+)
+def test_answer_of_a_version_that_was_replaced_is_found(revision: str, began: float, *, wrong: bool) -> None:
+    """While one new version replaces another, either may answer."""
+    course = Course(released=((1.0, V2), (4.0, None), (5.0, V3)))
+
+    assert bool(list(misrouted([answered(revision, began)], {"id": CANARY}, course))) is wrong
+
+
+def test_request_that_no_proxy_noted_is_found() -> None:
+    """Nothing is known of it, so nothing was judged."""
+    assert list(misrouted([answered(V1)], {}, Course())) == [
+        "not in the access log: request id, answered by pod"
+    ]
 
 
 def test_request_to_a_version_that_was_taken_back_is_found() -> None:
