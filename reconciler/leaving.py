@@ -7,13 +7,14 @@ Each part looks at what is, so that leaving can be stopped anywhere and taken up
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 
 from kube.client import Client
-from kube.errors import KubeError
-from kube.resources import DEPLOYMENTS, SERVICES, TRAFFIC_ROUTINGS
+from kube.errors import KubeError, NotFound
+from kube.resources import DEPLOYMENTS, ROLLOUTS, SERVICES, TRAFFIC_ROUTINGS, Resource
 from kube.wire import JsonObject
 from reconciler.controller import Controller
 from reconciler.execution import carries
@@ -81,8 +82,28 @@ class Leaver:
         """
         for rollout in self.world.rollouts.items():
             key = rollout["metadata"]["namespace"], rollout["metadata"]["name"]
+            if not self._let_go(*key) and await self._is_stranded(rollout):
+                self.log.warning(
+                    "leaving: a Rollout stays, its namespace does not exist", rollout="/".join(key)
+                )
+                continue
             await self.until(partial(self._let_go, *key))
             await asyncio.sleep(0)
+
+    async def _is_stranded(self, rollout: JsonObject) -> bool:
+        """Tell whether nothing can be written to a Rollout: its namespace went without it."""
+        metadata, stranded = rollout["metadata"], False
+
+        async def ask() -> None:
+            nonlocal stranded
+            ref = ROLLOUTS.ref(metadata["namespace"], metadata["name"])
+            try:
+                await self.client.patch(ref, {"metadata": {"uid": metadata["uid"]}}, dry_run=True)
+            except NotFound:
+                stranded = True
+
+        await self.persist(ask)
+        return stranded
 
     def _let_go(self, namespace: str, name: str) -> bool:
         rollout = self.world.rollouts.get(namespace, name)
@@ -91,20 +112,22 @@ class Leaver:
     async def _sweep(self) -> None:
         """Free what bears our marks and has no Rollout (any more)."""
         for deployment in self.world.deployments.items():
-            if change := freed(deployment):
-                metadata = deployment["metadata"]
-                await self.client.patch(DEPLOYMENTS.ref(metadata["namespace"], metadata["name"]), change)
+            await self._change(DEPLOYMENTS, deployment, freed(deployment))
         for service in self.world.services.items():
-            if change := widened(service):
-                metadata = service["metadata"]
-                await self.client.patch(SERVICES.ref(metadata["namespace"], metadata["name"]), change)
+            await self._change(SERVICES, service, widened(service))
         for route in self.world.kinds.all_marked():
-            if change := let_go(route):
-                metadata = route["metadata"]
-                resource = self.world.cache_of(route["kind"], route["apiVersion"]).resource
-                await self.client.patch(resource.ref(metadata["namespace"], metadata["name"]), change)
+            resource = self.world.cache_of(route["kind"], route["apiVersion"]).resource
+            await self._change(resource, route, let_go(route))
         for routing in self.world.traffic_routings.items():
-            await self._free(routing)
+            with suppress(NotFound):
+                await self._free(routing)
+
+    async def _change(self, resource: Resource, found: JsonObject, change: JsonObject | None) -> None:
+        """Change an object, if there is a change, and it and its namespace still exist."""
+        if change:
+            with suppress(NotFound):
+                metadata = found["metadata"]
+                await self.client.patch(resource.ref(metadata["namespace"], metadata["name"]), change)
 
     async def _free(self, routing: JsonObject) -> None:
         """Show on a TrafficRouting that nobody looks after it, and hold it no longer."""

@@ -109,6 +109,34 @@ async def test_helm_uninstall_leaves_everything_whole(own_cluster: Cluster) -> N
     await app.kubectl("delete", "rollout", NAME, "--timeout=30s")
 
 
+async def test_uninstalling_ends_although_a_rollout_is_left_in_no_namespace(own_cluster: Cluster) -> None:
+    """Who removes a stuck namespace by force leaves what was in it, and nobody can write there."""
+    await install(own_cluster)
+    await own_cluster.create_namespace("lost")
+    app = Application(own_cluster, "lost")
+    await app.create(manifests.service(), manifests.ingress())
+    await app.create(manifests.deployment(replicas=1), manifests.rollout())
+    await app.governed()
+    await own_cluster.kubectl("scale", "-n", NAMESPACE, "deployment/sluice-reconciler", "--replicas=0")
+    await own_cluster.kubectl("delete", "namespace", "lost", "--wait=false")
+    await own_cluster.kubectl(
+        "replace", "--raw", "/api/v1/namespaces/lost/finalize", "-f", "-", stdin=_NO_ONE
+    )
+    await own_cluster.wait_gone("namespaces", None, "lost")
+    await own_cluster.kubectl("scale", "-n", NAMESPACE, "deployment/sluice-reconciler", "--replicas=2")
+    await own_cluster.wait_for("deployments", NAMESPACE, "sluice-reconciler", fully_available, 60)
+
+    await own_cluster.helm("uninstall", "sluice", "-n", NAMESPACE, "--wait", "--timeout", "2m")
+
+    assert (await app.get("rollouts"))["metadata"]["finalizers"]
+    await _assert_nothing_is_left(own_cluster)
+
+
+_NO_ONE = (
+    '{"kind": "Namespace", "apiVersion": "v1", "metadata": {"name": "lost"}, "spec": {"finalizers": []}}'
+)
+
+
 async def test_uninstalling_lets_go_of_a_traffic_routing(own_cluster: Cluster) -> None:
     """What a release went through is nobody's again, says so, and can be deleted without us."""
     await install(own_cluster)
