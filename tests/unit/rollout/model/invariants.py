@@ -520,6 +520,11 @@ def world_is_sound(world: World) -> None:
 
 def world_at_rest_is_sound(world: World) -> None:
     """Judge what rests: silent without endpoints, gate whole, share approved, nothing left over."""
+    if world.woken and world.workload is not None:
+        # Whatever earlier version the controller has woken is what serves: the stable side from now on.
+        waiting = tag_of(world.workload["spec"]["template"])
+        others = world.tags_asked_for(world.workload) - {waiting}
+        world.released |= {digest_of_tag(each) for each in others}
     world.woken = False
     for each in world.setting.services:
         ready = world.ready_pods(each if world.setting.shared else f"{each}-canary")
