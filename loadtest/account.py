@@ -19,7 +19,7 @@ _SMALLEST = 0.0001  # seconds
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request; times are seconds of ``time.monotonic``."""
+    """One request; times are seconds of ``time.monotonic``, and it begins when it is due."""
 
     stream: str
     id: str

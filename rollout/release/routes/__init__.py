@@ -106,6 +106,9 @@ def _route(route: Route, routing: Routing) -> Outcome:
         return route.begin() if routing.reaches_canary else DONE
     if route.leaving:
         return Doing(route.leaving)
+    # What names the canary has to be known before requests are sent there by it.
+    if routing.reaches_canary and not route.reaches_canary and route.unnoticed:
+        return Doing(route.unnoticed)
     return route.say(routing)
 
 

@@ -13,6 +13,7 @@ rules of their own; where these stand, and what shields the user's other rules f
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -35,14 +36,19 @@ def render(rules: Rules, backends: Backends, routing: Routing) -> list[JsonObjec
     """Write a routing into the user's rules. Raises Unsayable.
 
     Matches take precedence where a step has both, as users of this API know it for the Gateway API.
+
+    A routing that sends the canary nothing names it with weight 0, where that can be said: proxies that learn
+    of routes, and of what these lead to, in two pieces have the latter as long as any request may need it.
     """
-    if not routing.reaches_canary or not any(shares(rule, backends) for rule in rules):
+    if not any(shares(rule, backends) for rule in rules):
         return list(rules)
-    rendered = (
+    if not routing.reaches_canary:
+        with suppress(Unsayable):
+            return _checked(_with_weight(rules, backends, routing))
+        return list(rules)
+    return _checked(
         _with_matches(rules, backends, routing) if routing.matches else _with_weight(rules, backends, routing)
     )
-    _check_limits(rendered)
-    return rendered
 
 
 def _with_weight(rules: Rules, backends: Backends, routing: Routing) -> list[JsonObject]:
@@ -201,8 +207,8 @@ def _unnamed(rule: JsonObject) -> JsonObject:
     return {key: value for key, value in rule.items() if key != "name"}
 
 
-def _check_limits(rules: Rules) -> None:
-    """Say what the API server would refuse."""
+def _checked(rules: list[JsonObject]) -> list[JsonObject]:
+    """Say what the API server would refuse. Raises Unsayable."""
     counts = [len(matches_of(rule)) for rule in rules]
     backends = max(len(refs_of(rule)) for rule in rules)
     for found, most, what in (
@@ -213,3 +219,4 @@ def _check_limits(rules: Rules) -> None:
     ):
         if found > most:
             raise Unsayable(messages.route_too_large(found, what, most))
+    return rules

@@ -245,6 +245,29 @@ def _pins(action: Action) -> bool:
     return isinstance(action, Patch) and action.target.kind == "Service"
 
 
+def test_http_route_gets_a_weight_when_its_gateway_knows_the_canary() -> None:
+    """It is named with weight 0 first; what its Gateway has not accepted yet may be in no proxy."""
+    world = World(replicas=5, setting=BY_HTTP_ROUTE)
+    world.store.create(rollout([step(20, "20%")], setting=BY_HTTP_ROUTE))
+    settle(world)
+    world.apply_template("v2")
+    while not _named(world):
+        assert world.run_controllers() or reconcile(world, writes=1)
+
+    for _ in range(5):
+        reconcile(world)
+    unaccepted = world.canary_weight()
+    settle_without_waiting(world)
+
+    assert unaccepted == 0
+    assert world.canary_weight() == 20
+
+
+def _named(world: World) -> bool:
+    rules = world.store.objects["HTTPRoute", APP]["spec"]["rules"]
+    return any(each["name"] == f"{APP}-canary" for one in rules for each in one["backendRefs"])
+
+
 @every_route
 def test_grace_is_counted_from_the_write_and_not_from_its_plan(setting: Setting) -> None:
     """A process that stands still between plan and write has sent requests to the canary all that time."""

@@ -49,6 +49,25 @@ def shares(refs: Rules) -> dict[str, float]:
 # --- weights ---------------------------------------------------------------------------------------
 
 
+def test_canary_is_named_before_and_after_it_gets_requests() -> None:
+    """Envoy answers 503 where it has a route and not yet, or no more, the cluster that the route names."""
+    (found,) = render([rule(backend("web", 1))], BACKENDS, ALL_STABLE)
+
+    assert [(each["name"], each["weight"]) for each in found["backendRefs"]] == [
+        ("web", 100),
+        ("web-canary", 0),
+    ]
+
+
+def test_silence_can_always_be_said() -> None:
+    """Also on a rule that has no room for another backend: by the user's own rules."""
+    full = [rule(*(backend(name, 1) for name in ("web", *(f"other-{number}" for number in range(15)))))]
+
+    assert render(full, BACKENDS, ALL_STABLE) == full
+    with pytest.raises(Unsayable):
+        render(full, BACKENDS, Routing(20))
+
+
 @pytest.mark.parametrize(
     ("refs", "weight", "expected"),
     [
