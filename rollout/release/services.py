@@ -57,7 +57,9 @@ def pin(facts: Facts, routing: TrafficRoutingRef) -> Outcome:
         return DONE
     target = service.target
     ready = facts.snapshot.ready_pods.get(target.name)
-    if ready and not facts.ready_behind(target.name, stable):
+    # Held to another revision, as by an earlier release, it cannot show the pods of this one.
+    unseen = service.selected_hash not in {None, stable.hash} and stable.ready > 0
+    if ready and not facts.ready_behind(target.name, stable) and not unseen:
         # Whatever we take for stable, it is not what serves: pinned to it, the Service would be empty.
         return Doing(messages.waits_for_endpoints(target.name, max(stable.ready, 1)))
     rollout, release = facts.rollout.target.name, facts.release

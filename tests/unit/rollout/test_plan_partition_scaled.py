@@ -355,6 +355,20 @@ def test_set_older_than_that_of_the_stable_pods_is_begun_anew() -> None:
     assert world.ready_by_tag() == {"v1": 3, "v2": 2}
 
 
+def test_service_that_is_held_to_another_revision_is_taken_back() -> None:
+    """As an earlier release may leave it: it cannot show the pods to which it is to be held."""
+    world = released(step(20, 1), replicas=5, setting=BY_INGRESS)
+    other = revision(world, "v2")["metadata"]["labels"][names.POD_TEMPLATE_HASH]
+    world.engine_patch("Service", APP, {"metadata": {"annotations": {names.PIN: other}}})
+    world.run_controllers()
+    led = len(world.ready_pods(APP))
+    settle(world)
+
+    assert led == 1
+    assert len(world.ready_pods(APP)) == 4
+    assert world.release["currentStepState"] == "StepPaused"
+
+
 def test_third_version_begins_where_scaling_took_the_last_stable_pod() -> None:
     """It cannot come back, for none may be missing: what serves alone is the stable side of the third one."""
     world = released(step(20, "50%"), step(100, "100%"), replicas=20, setting=BY_INGRESS)
