@@ -32,9 +32,8 @@ def main() -> int:
     parser.add_argument("--style", nargs="+", choices=STYLES, default=STYLES, help="in these (default: both)")
     parser.add_argument("--write", action="store_true", help="put the tables into docs/zero-loss.md")
     arguments = parser.parse_args()
-    results, experiments = asyncio.run(_played(arguments.only, arguments.style))
+    results, experiments = asyncio.run(_played(arguments.only, arguments.style, write=arguments.write))
     if arguments.write:
-        report.write("releases", [report.conditions(), "", *report.releases(results)])
         told = [(each.text, result) for each, result in experiments]
         report.write("experiments", report.experiments(told))
     must_hold = [*results, *(result for each, result in experiments if not each.loses)]
@@ -45,7 +44,7 @@ def main() -> int:
 
 
 async def _played(
-    names: Collection[str], styles: Sequence[str]
+    names: Collection[str], styles: Sequence[str], *, write: bool
 ) -> tuple[list[Result], list[tuple[Experiment, Result]]]:
     results: list[Result] = []
     experiments: list[tuple[Experiment, Result]] = []
@@ -55,6 +54,8 @@ async def _played(
                 for result in await play(product, scenario, style, PLANES):
                     results.append(result)
                     _tell(result, result.scenario)
+        if write:  # at once: what comes next may not come to its end
+            report.write("releases", [report.conditions(), "", *report.releases(results)])
         if EXPERIMENTS_NAME in names:
             experiments += await _performed(product, EXPERIMENTS)
     if EXPERIMENTS_NAME in names:
