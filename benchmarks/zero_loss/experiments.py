@@ -1,10 +1,8 @@
 """What is tried once, beside the scenarios: proxies that see the cluster late, and pods without preStop."""
 
-import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import envoy
 
@@ -118,22 +116,10 @@ async def late_contour(product: Product) -> AsyncIterator[None]:
     administrator = await log_in(environ={}, kubeconfig=str(cluster.kubeconfig))
     async with faulty(administrator) as server:
         kubeconfig = cluster.directory / "late.kubeconfig"
-        _write(kubeconfig, server.login.server)
+        server.write_kubeconfig(kubeconfig)
         await cluster.contour(kubeconfig)
         server.lag = SLOW_SECONDS
         yield
-
-
-def _write(kubeconfig: Path, server: str) -> None:
-    found = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "current-context": "late",
-        "clusters": [{"name": "late", "cluster": {"server": server}}],
-        "users": [{"name": "late", "user": {}}],
-        "contexts": [{"name": "late", "context": {"cluster": "late", "user": "late"}}],
-    }
-    kubeconfig.write_text(json.dumps(found), encoding="utf-8")
 
 
 async def perform(product: Product, experiment: Experiment) -> Result:

@@ -5,10 +5,12 @@ through byte by byte.
 """
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import NoReturn
 
 import aiohttp
@@ -74,6 +76,18 @@ class FaultyServer:
     """Seconds after which each piece of a watch that comes from now on is passed on."""
     open: list[web.Request] = field(default_factory=list)
     """Requests that are being answered."""
+
+    def write_kubeconfig(self, file: Path) -> None:
+        """Write what a program needs to reach the API server through here."""
+        found = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": "faulty",
+            "clusters": [{"name": "faulty", "cluster": {"server": self.login.server}}],
+            "users": [{"name": "faulty", "user": {}}],
+            "contexts": [{"name": "faulty", "context": {"cluster": "faulty", "user": "faulty"}}],
+        }
+        file.write_text(json.dumps(found), encoding="utf-8")
 
     def add(self, fault: Fault) -> None:
         """Have a fault happen."""
@@ -160,11 +174,11 @@ async def _pass(
         login.server + request.path,
         params={**request.query, **fault.query},
         headers=[*headers.items(), *await login.credentials.headers()],
-        data=await request.read(),
+        data=await request.read() or None,  # an empty body would be said to have a type
         timeout=aiohttp.ClientTimeout(total=None),
     ) as answer:
         response = web.StreamResponse(status=answer.status)
-        response.content_type = answer.content_type
+        response.headers["Content-Type"] = answer.headers["Content-Type"]  # its parameters name API groups
         await response.prepare(request)
         if fault.before:
             await response.write(fault.before)

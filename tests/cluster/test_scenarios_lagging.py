@@ -1,6 +1,5 @@
 """A reconciler whose way to the API server is bad takes over: what it does not see in time stays served."""
 
-import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,7 +10,6 @@ from aiohttp import web
 from kube.login import log_in
 from kube.service_account import act_as
 from sandbox import manifests
-from sandbox.names import JsonObject
 from tests.cluster import inventory
 from tests.cluster.application import NAME, V1, V2, Application
 from tests.cluster.chart_install import NAMESPACE
@@ -42,7 +40,7 @@ async def lagging(
     async with faulty(await act_as(administrator, NAMESPACE, RECONCILER)) as server:
         server.faults.extend(faults)
         kubeconfig = directory / "kubeconfig"
-        kubeconfig.write_text(json.dumps(_kubeconfig(server.login.server)))
+        server.write_kubeconfig(kubeconfig)
         flags = ("--identity", REPLICA, "--http-port", "18083")
         async with running(
             product.cluster, directory, "reconciler", *flags, kubeconfig=kubeconfig
@@ -62,17 +60,6 @@ async def leading(product: Product) -> AsyncIterator[None]:
         yield
     finally:
         await product.scale(RECONCILER, 2)
-
-
-def _kubeconfig(server: str) -> JsonObject:
-    return {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "current-context": "lagging",
-        "clusters": [{"name": "lagging", "cluster": {"server": server}}],
-        "users": [{"name": "lagging", "user": {}}],
-        "contexts": [{"name": "lagging", "context": {"cluster": "lagging", "user": "lagging"}}],
-    }
 
 
 async def test_canary_serves_as_long_as_its_unseen_ingress_leads_to_it(
