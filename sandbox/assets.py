@@ -40,6 +40,7 @@ _CONTROLLER_MANAGER = "k8s.io/kubernetes/cmd/kube-controller-manager"
 _KUSTOMIZE_CONTROLLER = "github.com/fluxcd/kustomize-controller"
 _CONTOUR = "github.com/projectcontour/contour/cmd/contour"
 _CONTOUR_CRDS = "examples/contour/01-crds.yaml"
+_CUE = "cuelang.org/go/cmd/cue"
 
 _TAGS = "selinux,notest,grpcnotrace"
 _CLIENTS = "--clients"
@@ -60,6 +61,8 @@ class Assets:
     """Flux's kustomize-controller. For tests only."""
     contour: Path
     """Contour, which steers Envoy; its CRDs lie beside it. For tests only."""
+    cue: Path
+    """CUE, in the version that KubeVela evaluates definitions with. For tests only."""
     controller_manager: Path | None = None
     """The controller manager of another minor; None for that of the control plane."""
 
@@ -90,7 +93,7 @@ def build(environment: Mapping[str, str] = os.environ, *, clients: bool = False)
     if assets.controller_manager:
         wanted.append(assets.controller_manager)
     if clients:
-        wanted += [assets.helm3, assets.kustomize_controller, assets.contour]
+        wanted += [assets.helm3, assets.kustomize_controller, assets.contour, assets.cue]
     if not all(path.exists() for path in wanted):
         with go.lock(_cache(environment)):
             _build(assets, [path for path in wanted if not path.exists()], environment)
@@ -122,6 +125,9 @@ def _build(assets: Assets, missing: list[Path], environment: Mapping[str, str]) 
     if assets.contour in missing:
         print("Building Contour: 1 to 2 minutes, this once.", flush=True)
         _build_tool(command, _CONTOUR, assets.contour, environment, beside=_CONTOUR_CRDS)
+    if assets.cue in missing:
+        print("Building CUE: less than a minute, this once.", flush=True)
+        _build_tool(command, _CUE, assets.cue, environment)
 
 
 def places(environment: Mapping[str, str]) -> Assets:
@@ -142,6 +148,7 @@ def places(environment: Mapping[str, str]) -> Assets:
         cache / _module("helm3") / "helm3",
         cache / _module("kustomize-controller") / "kustomize-controller",
         cache / _module("contour") / "contour",
+        cache / _module("cue") / "cue",
         _controller_manager(environment),
     )
 

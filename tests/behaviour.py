@@ -9,7 +9,7 @@ from pathlib import Path
 
 _ROOT = Path(__file__).parent.parent
 LIST = _ROOT / "docs" / "behaviour.md"
-_SUBJECTS = ("walkthrough", "scenarios", "webhook", "chart", "kinds", "recordings", "outside")
+_SUBJECTS = ("walkthrough", "scenarios", "webhook", "chart", "kinds", "recordings", "kubevela", "outside")
 
 _HEAD = """# What Sluice does
 

@@ -26,10 +26,10 @@ class RenderError(Exception):
     """Helm refused; the text is what a user would read."""
 
 
-def render_text(values: JsonObject | None = None, *flags: str) -> str:
+def render_text(values: JsonObject | None = None, *flags: str, namespace: str = NAMESPACE) -> str:
     """Return what ``helm template`` prints for the values."""
     helm = str(assets.find().helm)
-    command = [helm, "template", "sluice", str(CHART), "-n", NAMESPACE, "-f", "-", *flags]
+    command = [helm, "template", "sluice", str(CHART), "-n", namespace, "-f", "-", *flags]
     done = subprocess.run(  # noqa: S603  a fixed command
         command, input=json.dumps(values or {}), capture_output=True, text=True, check=False, timeout=_TIMEOUT
     )
@@ -40,7 +40,12 @@ def render_text(values: JsonObject | None = None, *flags: str) -> str:
 
 @functools.cache
 def _render(values: str) -> tuple[JsonObject, ...]:
-    return tuple(item for item in yaml.safe_load_all(render_text(json.loads(values))) if item)
+    return render_in(NAMESPACE, json.loads(values))
+
+
+def render_in(namespace: str, values: JsonObject) -> tuple[JsonObject, ...]:
+    """Return every object that is rendered for a namespace."""
+    return tuple(filter(None, yaml.safe_load_all(render_text(values, namespace=namespace))))
 
 
 def render(values: JsonObject | None = None) -> tuple[JsonObject, ...]:

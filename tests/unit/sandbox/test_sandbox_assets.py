@@ -21,7 +21,7 @@ def test_given_directory_is_used(tmp_path: Path) -> None:
 
     found = assets.build({ASSETS_VARIABLE: str(tmp_path)})
 
-    names = ("controlplane", "helm", "gateway-api", "helm3", "kustomize-controller", "contour")
+    names = ("controlplane", "helm", "gateway-api", "helm3", "kustomize-controller", "contour", "cue")
     assert found == assets.Assets(*(tmp_path / each for each in names))
 
 
@@ -65,7 +65,7 @@ def test_finished_build_is_not_repeated(tmp_path: Path, capsys: pytest.CaptureFi
         _install(path)
 
     alone = assets.build({"XDG_CACHE_HOME": str(tmp_path)})
-    for path in (places.helm3, places.kustomize_controller, places.contour):
+    for path in (places.helm3, places.kustomize_controller, places.contour, places.cue):
         _install(path)
     with_clients = assets.build({"XDG_CACHE_HOME": str(tmp_path)}, clients=True)
 

@@ -1,0 +1,70 @@
+"""Whether a component is healthy, by the rules of its definitions."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+from sandbox.api import Api, ApiError
+from tests.vela.applications import Component, Trait
+
+JsonObject = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Health:
+    """What vela shows of a component."""
+
+    healthy: bool
+    message: str
+
+
+async def judge(component: Component, api: Api, place: Callable[[JsonObject], str]) -> Health:
+    """Look at a component's objects; the workload's message is shown, or else the first of a trait."""
+
+    async def find(wanted: JsonObject) -> JsonObject | None:
+        try:
+            return dict(await api.get(place(wanted)))
+        except ApiError as error:
+            if error.status != HTTPStatus.NOT_FOUND:
+                raise
+            return None
+
+    workload = await find(component.workload) if component.tracked else None
+    found = {
+        trait.type: {key: await find(each) for key, each in trait.objects.items()}
+        for trait in component.traits
+    }
+    traits = [_of_trait(each, found[each.type]) for each in component.traits]
+    own = _of_workload(component, workload)
+    messages = [own.message, *(each.message for each in traits)]
+    return Health(own.healthy and all(each.healthy for each in traits), next(filter(None, messages), ""))
+
+
+def _of_workload(component: Component, live: JsonObject | None) -> Health:
+    if component.type != "webservice":  # no rule: healthy as soon as it is applied
+        return Health(live is not None or not component.tracked, "")
+    if live is None:
+        return Health(healthy=False, message="")
+    spec, status = live["spec"], live.get("status", {})
+    counts = [status.get(key, 0) for key in ("readyReplicas", "updatedReplicas", "replicas")]
+    told = status.get("observedGeneration", 0) >= live["metadata"]["generation"]
+    excused = live["metadata"].get("annotations", {}).get("app.oam.dev/disable-health-check") == "true"
+    whole = told and set(counts) == {spec["replicas"]}
+    return Health(excused or whole, f"Ready:{counts[0]}/{spec['replicas']}")
+
+
+def _of_trait(trait: Trait, live: dict[str, JsonObject | None]) -> Health:
+    if None in live.values():
+        return Health(healthy=False, message="")
+    if trait.definition is None:
+        return Health(healthy=True, message="")
+    context = {"outputs": {key: _plain(each) for key, each in live.items()}, "parameter": trait.parameter}
+    return Health(trait.definition.is_healthy(context), trait.definition.message(context))
+
+
+def _plain(found: JsonObject | None) -> JsonObject:
+    """Leave out what no rule looks at, so that the same question is asked only once."""
+    parts = dict(found or {})
+    metadata = {"generation": parts.get("metadata", {}).get("generation")}
+    return {"metadata": metadata, "spec": parts.get("spec"), "status": parts.get("status")}
