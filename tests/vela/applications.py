@@ -24,6 +24,16 @@ _UNTOLD = frozenset(
     }
 )
 """Annotations of an Application that its objects do not get."""
+_CLUSTER_WIDE = frozenset(
+    {
+        "ClusterRole",
+        "ClusterRoleBinding",
+        "CustomResourceDefinition",
+        "MutatingWebhookConfiguration",
+        "Namespace",
+        "ValidatingWebhookConfiguration",
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -198,7 +208,8 @@ class _Renderer:
         }
         annotations = {**told, **metadata.get("annotations", {}), "oam.dev/kubevela-version": "UNKNOWN"}
         metadata = {**metadata, "labels": labels, "annotations": annotations}
-        metadata.setdefault("namespace", application["namespace"])
+        if found["kind"] not in _CLUSTER_WIDE:
+            metadata.setdefault("namespace", application["namespace"])
         named = {**found, "metadata": metadata}
         labels["oam.dev/render-hash"] = _hash(named)
         return named

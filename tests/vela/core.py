@@ -80,9 +80,10 @@ class Vela:
             await self.look()
 
     async def delete(self) -> None:
-        """Delete the Application: every object at the same moment."""
+        """Delete the Application: every object at the same moment, but those that a policy keeps."""
         self.phase = ""
-        places = list(self.tracked)
+        kept = _kept(self.application)
+        places = [place for place, each in self.tracked.items() if each["kind"] not in kept]
         self.chance.shuffle(places)
         self.tracked.clear()
         await asyncio.gather(*(self._delete(place) for place in places))
@@ -282,6 +283,17 @@ class Vela:
         metadata, kind = found["metadata"], found["kind"]
         plural = _PLURALS.get(kind, f"{kind.lower()}s")
         return path(f"{found['apiVersion']}/{plural}", metadata.get("namespace"), metadata["name"])
+
+
+def _kept(application: JsonObject) -> set[str]:
+    """Name the kinds that are not collected as garbage."""
+    policies = application["spec"].get("policies", ())
+    rules = [
+        rule for each in policies if each["type"] == "garbage-collect" for rule in each["properties"]["rules"]
+    ]
+    return {
+        kind for rule in rules if rule["strategy"] == "never" for kind in rule["selector"]["resourceTypes"]
+    }
 
 
 def _of_step(application: JsonObject, step: JsonObject) -> JsonObject:
