@@ -12,6 +12,9 @@ from tests.vela.cue import CueError
 JsonObject = dict[str, Any]
 
 
+_DEFINITIONS = sorted((addon.ADDON / "definitions").iterdir())
+
+
 def _components(**parameter: Any) -> dict[str, list[JsonObject]]:
     application, _ = definitions.addon(parameter)
     return {each["name"]: each["properties"]["objects"] for each in application["spec"]["components"]}
@@ -34,6 +37,13 @@ def test_directory_is_named_like_the_addon_and_asks_for_nothing() -> None:
     assert metadata["name"] == addon.ADDON.name == "kruise-rollout"
     assert not metadata.keys() & {"dependencies", "system", "needNamespace"}
     assert tuple(map(int, metadata["version"].split("."))) > (1, 5, 2)
+
+
+def test_addon_brings_every_definition_that_its_users_name() -> None:
+    """What an Application names and the addon lacks is an error of the Application."""
+    found = {path.stem: definitions.definition(path.stem).attributes["type"] for path in _DEFINITIONS}
+
+    assert found == {"kruise-rollout": "trait", "rolling-release": "trait", "canary-deploy": "workflow-step"}
 
 
 def test_definitions_and_namespace_come_first() -> None:
