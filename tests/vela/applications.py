@@ -7,7 +7,7 @@ Traits of the addon are rendered by their own CUE. Of vela's own, these: compone
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tests.vela.definitions import Definition, definition
@@ -59,13 +59,20 @@ class Component:
     name: str
     type: str
     workload: JsonObject
-    tracked: bool = True
+    written: bool = True
     beside: Sequence[JsonObject] = ()
     traits: Sequence[Trait] = field(default=())
 
+    def stages(self) -> "Iterator[Component]":
+        """Give it in parts: traits of the early stage, if it has any, and then all the rest."""
+        early = [each for each in self.traits if each.early]
+        if early:
+            yield replace(self, written=False, beside=(), traits=early)
+        yield replace(self, traits=[each for each in self.traits if not each.early])
+
     def objects(self) -> Iterator[JsonObject]:
         """Give every object that vela writes."""
-        if self.tracked:
+        if self.written:
             yield self.workload
         yield from self.beside
         for trait in self.traits:

@@ -190,32 +190,37 @@ class Vela:
             self.succeeded.append(Revision(self.application, dict(self.tracked), self._components))
 
     async def _deployed(self) -> bool:
-        """Apply the step's components, unless they are applied and healthy."""
-        self.health = await self._judged()
-        known = all(self._place(each) in self.tracked for each in self._wanted())
-        if known and all(each.healthy for each in self.health) and await self._applied():
-            return True
-        for component in self._components:
-            await self._dispatch(component)
-        self.health = await self._judged()
-        return all(each.healthy for each in self.health)
+        """Bring every component out, stage by stage: the next one begins when the one before is healthy.
 
-    async def _applied(self) -> bool:
-        """Tell whether every object there bears the hash of what is rendered."""
-        found = await asyncio.gather(*(self._find(self._place(each)) for each in self._wanted()))
-        pairs = zip(found, self._wanted(), strict=True)
-        return all(
-            each and writing.render_hash(each) == writing.render_hash(wanted) for each, wanted in pairs
-        )
+        Traits of an early stage are not asked again afterwards.
+        """
+        done = [await self._staged(component) for component in self._components]
+        self.health = await self._judged()
+        return all(done)
 
-    async def _dispatch(self, component: Component) -> None:
-        """Try every object of a component, note it, and write it; traits of an early stage come first."""
-        early = [each for trait in component.traits if trait.early for each in trait.objects.values()]
-        later = [each for each in component.objects() if each not in early]
-        for stage in filter(None, (early, later)):
-            await self._write(stage, dry=True, hashed=True)
-            self.tracked |= {self._place(each): each for each in stage}
-            await self._write(stage, dry=False, hashed=True)
+    async def _staged(self, component: Component) -> bool:
+        for stage in component.stages():
+            if await self._applied(stage.objects()) and (await self._judge(stage)).healthy:
+                continue
+            await self._dispatch(list(stage.objects()))
+            if not (await self._judge(stage)).healthy:
+                return False
+        return True
+
+    async def _applied(self, objects: Iterable[JsonObject]) -> bool:
+        """Tell whether objects are tracked, and there with the hash of what is rendered."""
+        for wanted in objects:
+            place = self._place(wanted)
+            found = await self._find(place) if place in self.tracked else None
+            if found is None or writing.render_hash(found) != writing.render_hash(wanted):
+                return False
+        return True
+
+    async def _dispatch(self, objects: Sequence[JsonObject]) -> None:
+        """Try every object, note it, and write it."""
+        await self._write(objects, dry=True, hashed=True)
+        self.tracked |= {self._place(each): each for each in objects}
+        await self._write(objects, dry=False, hashed=True)
 
     async def _collect(self) -> None:
         """Delete what the present revision has no use for."""
@@ -226,7 +231,10 @@ class Vela:
             del self.tracked[place]
 
     async def _judged(self) -> Sequence[Health]:
-        return [await judge(each, self.api, self._place) for each in self._components]
+        return [await self._judge(each) for each in self._components]
+
+    async def _judge(self, component: Component) -> Health:
+        return await judge(component, self.api, self._place)
 
     def _wanted(self) -> Iterable[JsonObject]:
         return [each for component in self._components for each in component.objects()]

@@ -30,7 +30,7 @@ async def judge(component: Component, api: Api, place: Callable[[JsonObject], st
                 raise
             return None
 
-    workload = await find(component.workload) if component.tracked else None
+    workload = await find(component.workload) if component.written else None
     found = {
         trait.type: {key: await find(each) for key, each in trait.objects.items()}
         for trait in component.traits
@@ -43,7 +43,7 @@ async def judge(component: Component, api: Api, place: Callable[[JsonObject], st
 
 def _of_workload(component: Component, live: JsonObject | None) -> Health:
     if component.type != "webservice":  # no rule: healthy as soon as it is applied
-        return Health(live is not None or not component.tracked, "")
+        return Health(live is not None or not component.written, "")
     if live is None:
         return Health(healthy=False, message="")
     spec, status = live["spec"], live.get("status", {})
