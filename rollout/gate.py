@@ -244,7 +244,7 @@ def _said(old: Deployment, new: Deployment) -> Kept | None:
     before, after = (kept((each.metadata.annotations or {}).get(names.STRATEGY)) for each in (old, new))
     if before is None or after is None or allows_no_two(after.declared):
         return before
-    return after if replace(after, declared=before.declared) == before else before
+    return after if (after.held, after.replaces) == (before.held, before.replaces) else before
 
 
 def follow(old: Deployment, new: Deployment) -> Kept | None:

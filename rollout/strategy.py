@@ -1,7 +1,7 @@
 """The update strategy of a Deployment: its limits, and the narrower one of a release that goes on inside it.
 
-    sluice.dev/strategy: {"declared": {...}, "held": {...}, "letOut": "5d9f"}   while the release lasts
-    sluice.dev/strategy: {"declared": {...}, "replaces": {...}}    at its end: declared is given back
+    sluice.dev/strategy: {"declared": {...}, "held": {...}}       while the release lasts: held is in force
+    sluice.dev/strategy: {"declared": {...}, "replaces": {...}}   at its end: declared is given back
 
 A paused Deployment keeps its revisions at replicas and maxSurge together, whatever is ready. Narrowed,
 what one revision gets the other gives. It stays a rolling update: were nothing of ours there any more,
@@ -12,7 +12,7 @@ those that he allows: while pods go back to an older revision (``extra``).
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, TypeGuard
 
 from rollout.wire import JsonObject
@@ -31,8 +31,6 @@ class Kept:
     held: JsonObject | None = None
     replaces: JsonObject | None = None
     """The one of ours that was in force when this was said: it still is until a webhook has followed."""
-    let_out: str = ""
-    """The pod-template-hash of the version that was last let out: until the end, others may have pods too."""
 
     @property
     def in_force(self) -> JsonObject:
@@ -45,13 +43,11 @@ class Kept:
 
     def instead_of(self, strategy: JsonObject, held: JsonObject | None = None) -> "Kept":
         """Hold another strategy, or none, in the place of the one that is in force."""
-        replaced, let_out = strategy if self.has(strategy) else None, self.let_out if held else ""
-        return replace(self, held=held, replaces=replaced, let_out=let_out)
+        return Kept(self.declared, held, strategy if self.has(strategy) else None)
 
     def annotation(self) -> str:
         """Write it as the Deployment's annotation."""
-        said: dict[str, Any] = {"declared": self.declared, "held": self.held, "replaces": self.replaces}
-        said["letOut"] = self.let_out or None
+        said = {"declared": self.declared, "held": self.held, "replaces": self.replaces}
         said = {key: value for key, value in said.items() if value is not None}
         return json.dumps(said, separators=(",", ":"), sort_keys=True)
 
@@ -66,8 +62,7 @@ def kept(annotation: str | None) -> Kept | None:
     declared, held, replaces = said.get("declared"), said.get("held"), said.get("replaces")
     if not is_valid(declared) or not all(each is None or is_valid(each) for each in (held, replaces)):
         return None
-    let_out = said.get("letOut")
-    return Kept(declared, held, replaces, let_out if isinstance(let_out, str) else "")
+    return Kept(declared, held, replaces)
 
 
 def is_valid(strategy: object) -> TypeGuard[JsonObject]:

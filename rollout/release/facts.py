@@ -67,10 +67,9 @@ class Facts:
         """Tell whether the template is that of a revision which still serves: a roll-back, not a release."""
         if self.is_recorded:
             return False
-        recorded, kept = self.rollout.status.release.stable_hash, self.workload.kept
+        recorded = self.rollout.status.release.stable_hash
         if self._stands_between:
-            let_out = {recorded, kept.let_out} if kept else {recorded}
-            return any(each.hash in let_out for each in self.same_template)
+            return any(each.hash == recorded for each in self.same_template)
         return any(
             each.digest == self.workload.digest and (each.ready > 0 or each.hash == recorded)
             for each in self.serving

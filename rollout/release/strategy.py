@@ -29,8 +29,7 @@ def narrow(facts: Facts, total: int, extra: int = 0, *, whole: bool = False) -> 
         return DONE
     kept = workload.kept or Kept(declared)
     if (kept.declared, kept.held) != (declared, held):
-        let_out = kept.let_out or (facts.stable.hash if facts.stable else "")
-        wanted = replace(kept, declared=declared, let_out=let_out).instead_of(workload.strategy, held)
+        wanted = replace(kept, declared=declared).instead_of(workload.strategy, held)
         return _mark(facts, wanted, "what one revision gets, the other gives")
     if workload.strategy != held:
         change = {"spec": {"strategy": strategy.merge(held)}}

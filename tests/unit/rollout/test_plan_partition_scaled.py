@@ -300,22 +300,6 @@ def test_version_that_has_all_pods_unapproved_is_not_the_one_to_go_back_to(then:
     assert world.ready_by_tag() == ({"v1": 5} if then == "v1" else parts)
 
 
-def test_version_that_was_let_out_is_gone_back_to_though_its_pods_failed_for_a_while() -> None:
-    """A third version is begun from what served then, which nobody has approved as a whole."""
-    world = released(step(None, 1), replicas=20)
-    world.broken_tags.add("v1")
-    world.run_controllers()
-    world.apply_template("v3")
-    second = revision(world, "v2")["metadata"]["labels"][names.POD_TEMPLATE_HASH]
-    while world.release["stableRevision"] != second:
-        assert reconcile(world, writes=1) or world.run_controllers()
-    world.broken_tags.discard("v1")
-    world.apply_template("v1")
-    settle(world)
-
-    assert world.ready_by_tag() == {"v1": 20}
-
-
 def test_version_that_was_taken_back_and_given_again_at_once_is_not_its_own_stable_side() -> None:
     """Its pod came in between and took the place of the only other one: that is what it goes back to."""
     world = governed(step(None, 1, headers=("x-user",)), replicas=1, setting=BY_INGRESS)

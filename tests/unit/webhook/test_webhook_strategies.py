@@ -1,7 +1,6 @@
 """The strategy of a Deployment inside which a release goes on: held in the same write, and given back."""
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -167,13 +166,6 @@ def test_nobody_else_plants_a_strategy() -> None:
     old, new = deployment(), deployment(annotations={names.STRATEGY: HELD.annotation()})
 
     assert reviews.patched(new, answer(old, new))["metadata"]["annotations"] == {}
-
-
-def test_nobody_else_says_which_version_was_let_out() -> None:
-    """Applied again, that one needs no approval."""
-    forged = divided(kept=replace(HELD, let_out="5d9f"))
-
-    assert reviews.patched(forged, answer(divided(), forged)) == divided()
 
 
 def test_gate_that_nobody_holds_opens_with_the_owners_strategy() -> None:

@@ -373,12 +373,9 @@ def _may_open(world: World, snapshot: Snapshot) -> bool:
         return True
     own = [each for each in snapshot.replica_sets if each.owner_uid == workload.target.uid]
     serving = [each for each in own if each.replicas > 0]
-    # Where all pods are new, the version that comes back has none: the stable one, or that which was let
-    # out last: others had pods since, and were never let out.
-    kept = {rollout.status.release.stable_hash}
-    if workload.kept and workload.digest in world.released:
-        kept.add(workload.kept.let_out)
-    back = [each for each in own if each in serving or (world.parts and each.hash in kept)]
+    stable = snapshot.rollout.status.release.stable_hash
+    # Where all pods are new, the version that comes back has none.
+    back = [each for each in own if each in serving or (world.parts and each.hash == stable)]
     returns = any(each.digest == workload.digest for each in back)
     return returns or not serving or world.torn
 

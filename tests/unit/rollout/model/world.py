@@ -17,7 +17,6 @@ from rollout.actions import Event
 from rollout.revision import template_digest
 from rollout.route_kinds import RouteKind, Unseen
 from rollout.status import Reason, read_status
-from rollout.strategy import kept
 from rollout.wire import JsonObject
 from tests.unit.rollout.model import admission, controllers
 from tests.unit.rollout.model.controllers import tag_of
@@ -256,9 +255,7 @@ class World:
         }
         sets = self.store.of_kind("ReplicaSet")
         given = {tag_of(each["spec"]["template"]) for each in sets if owner_of(each) in {"", *leaving}}
-        said = kept((workload["metadata"].get("annotations") or {}).get(names.STRATEGY))
-        before = self._tags_of(said.let_out) if said else set()
-        return given | self.tags_asked_for(workload) | self.stable_tags() | before
+        return given | self.tags_asked_for(workload) | self.stable_tags()
 
     # --- users -----------------------------------------------------------------------------------
 
@@ -554,14 +551,12 @@ class World:
 
     def stable_tags(self) -> set[str]:
         """Return the version that the status calls stable, even when it is scaled to nothing."""
-        return self._tags_of(self.release.get("stableRevision"))
-
-    def _tags_of(self, revision: str | None) -> set[str]:
+        recorded = self.release.get("stableRevision")
         sets = self.store.of_kind("ReplicaSet")
         return {
             tag_of(each["spec"]["template"])
             for each in sets
-            if each["metadata"]["labels"][names.POD_TEMPLATE_HASH] == revision
+            if each["metadata"]["labels"][names.POD_TEMPLATE_HASH] == recorded
         }
 
     def leftovers(self) -> list[str]:
