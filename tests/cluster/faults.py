@@ -178,7 +178,8 @@ async def _pass(
         timeout=aiohttp.ClientTimeout(total=None),
     ) as answer:
         response = web.StreamResponse(status=answer.status)
-        response.headers["Content-Type"] = answer.headers["Content-Type"]  # its parameters name API groups
+        if kind := answer.headers.get("Content-Type"):
+            response.headers["Content-Type"] = kind  # its parameters name API groups
         await response.prepare(request)
         if fault.before:
             await response.write(fault.before)

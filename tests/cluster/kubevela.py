@@ -50,6 +50,17 @@ def with_traits(app: Application, *traits: dict[str, Any]) -> Build:
     return lambda image: walkthrough.application(image, *traits, **place)
 
 
+def published(build: Build) -> Build:
+    """Name a version of each image, which a workflow can be rolled back to."""
+
+    def named(image: str) -> dict[str, Any]:
+        application = build(image)
+        application["metadata"]["annotations"] = {"app.oam.dev/publishVersion": image.rpartition(":")[2]}
+        return application
+
+    return named
+
+
 @asynccontextmanager
 async def deployed(app: Application, build: Build | None = None) -> AsyncIterator[UnderVela]:
     """Deploy the first version, and wait until all is at rest."""

@@ -11,7 +11,7 @@ from sandbox.cluster import Cluster
 from sandbox.control_plane import Options
 from sandbox.names import READY_AFTER, JsonObject
 from tests.addon import NAMESPACE
-from tests.cluster.application import ALPHA, NAME, V1, V2, V3, Application, image_of, is_paused
+from tests.cluster.application import ALPHA, NAME, V1, V2, V3, Application, image_of, is_paused, phase, state
 from tests.cluster.chart_install import PROCESSES, available, fully_available
 from tests.cluster.kubevela import UnderVela, deployed, with_traits
 from tests.vela import cli, walkthrough
@@ -22,10 +22,15 @@ _OURS = ("sluice.dev/", "rollouts.kruise.io/")
 _CLUSTER_WIDE = (
     "clusterroles,clusterrolebindings,mutatingwebhookconfigurations,validatingwebhookconfigurations"
 )
-_SLOW = {READY_AFTER: "4"}
-"""Pods that take so many seconds that a release stands still while they start."""
-_USERS_OWN = {"rollouts.kruise.io/rolling-style", "sluice.dev/unconverted"}
-"""Annotations of a Rollout: a style, and what its user wrote that only one version of the API can say."""
+_SLOW = {READY_AFTER: "6"}
+"""Pods that take so many seconds that a release, or a promotion, stands still while they start."""
+_USERS_OWN = {
+    "rollouts.kruise.io/rolling-style",
+    "sluice.dev/approve",
+    "sluice.dev/approved-by",
+    "sluice.dev/unconverted",
+}
+"""Annotations of a Rollout: style, approval and stamp, and what only one version of the API can say."""
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -91,53 +96,63 @@ async def _assert_nothing_is_left(cluster: Cluster) -> None:
 # --- the states in which it is disabled ---------------------------------------------------------------
 
 
-async def _at_rest(_: UnderVela) -> None:
-    """Do nothing: no release was ever begun."""
+async def _nothing(_: UnderVela) -> None:
+    """Leave it as it is."""
 
 
-async def _starting(under: UnderVela) -> None:
-    """Begin a release whose pods do not become ready for a while."""
-    application = under.build(V2)
-    application["spec"]["components"][0]["properties"]["annotations"] = _SLOW
-    await under.vela.up(application)
-    await under.app.wait("rollouts", lambda found: found["status"]["currentStepState"] == "StepUpgrade")
-
-
-async def _waiting(under: UnderVela) -> None:
+async def _waits(under: UnderVela) -> None:
     """Have the first step wait for its approval."""
     await under.up(V2)
     await under.app.waits(1, 2)
 
 
-async def _paused(under: UnderVela) -> None:
-    """Have the release paused by the user."""
-    await _waiting(under)
+async def _waits_again(under: UnderVela) -> None:
+    """Have the last step wait; further pods of this version take a while to start."""
+    application = under.build(V2)
+    application["spec"]["components"][0]["properties"]["annotations"] = _SLOW
+    await under.vela.up(application)
+    await under.app.waits(1, 2)
+    await under.app.approve()
+    await under.app.waits(2, 2)
+
+
+async def _starts(under: UnderVela) -> None:
+    """Have the first pods of a release start."""
+    application = under.build(V2)
+    application["spec"]["components"][0]["properties"]["annotations"] = _SLOW
+    await under.vela.up(application)
+    await under.app.wait("rollouts", lambda found: state(found) == "StepUpgrade")
+
+
+async def _is_promoted(under: UnderVela) -> None:
+    """Have an approved version go out."""
+    await under.app.approve()
+    await under.app.wait("deployments", lambda found: not is_paused(found) and image_of(found) == V2)
+
+
+async def _is_paused(under: UnderVela) -> None:
+    """Have the user pause the release."""
     await cli.suspend(under.vela)
 
 
-async def _approved(under: UnderVela) -> None:
-    """Have the last step, or the promotion, under way."""
-    await _waiting(under)
-    await cli.resume(under.vela)
-
-
-async def _going_back(under: UnderVela) -> None:
-    """Have a roll-back under way."""
-    await _waiting(under)
+async def _goes_back(under: UnderVela) -> None:
+    """Have the proxies get their time to notice a roll-back."""
     await under.up(V1)
 
 
-State = Callable[[UnderVela], Awaitable[None]]
+Step = Callable[[UnderVela], Awaitable[None]]
 
-_STATES: dict[State, str] = {
-    _at_rest: V1,
-    _starting: V2,
-    _waiting: V2,
-    _paused: V2,
-    _approved: V2,
-    _going_back: V1,
+_STATES: dict[str, tuple[Step, Step, str]] = {
+    "at rest": (_nothing, _nothing, V1),
+    "starting": (_nothing, _starts, V2),
+    "waiting at the first step": (_waits, _nothing, V2),
+    "waiting at the last step": (_waits_again, _nothing, V2),
+    "paused": (_waits, _is_paused, V2),
+    "promoted": (_waits_again, _is_promoted, V2),
+    "going back": (_waits, _goes_back, V1),
 }
-"""What is disabled in the middle of, and the version that is out afterwards: the user's last word."""
+"""How a state is prepared, what is done at the last moment, and which version is out after the addon: the
+user's last word."""
 
 
 def _forgive(vela: Vela) -> None:
@@ -150,21 +165,26 @@ async def test_disabled_in_any_state_everything_is_whole_and_enabled_again_gover
     """All of the addon's objects are deleted at the same moment; Rollouts and their definitions stay."""
     vela = await _enabled(bare)
     async with AsyncExitStack() as stack:
-        released = {}
-        for number, (state, style) in enumerate(product(_STATES, ("canary", "batch"))):
+        releases: list[tuple[str, UnderVela]] = []
+        for number, (name, style) in enumerate(product(_STATES, ("canary", "batch"))):
             app = Application(bare, f"shop-{number}", patience=60)
             await bare.create_namespace(app.namespace)
-            trait = walkthrough.rollout({"weight": 20}, {"weight": 100}, grace=1, releaseMode=style)
+            trait = walkthrough.rollout({"weight": 20}, {"weight": 50}, grace=5, releaseMode=style)
             under = await stack.enter_async_context(deployed(app, with_traits(app, trait)))
-            released[app] = (state, under)
-        await asyncio.gather(*(state(under) for state, under in released.values()))
+            releases.append((name, under))
+        await asyncio.gather(*(_STATES[name][0](under) for name, under in releases))
+        await asyncio.gather(*(_STATES[name][1](under) for name, under in releases))
+        under_way = [each.app for name, each in releases if name != "at rest"]
+        phases = [phase(await app.get("rollouts")) for app in under_way]
         await vela.delete()
+
+        assert phases == ["Progressing"] * len(under_way)
         await _assert_nothing_is_left(bare)
-        await asyncio.gather(*(_assert_whole(app, _STATES[state]) for app, (state, _) in released.items()))
+        await asyncio.gather(*(_assert_whole(under.app, _STATES[name][2]) for name, under in releases))
         await _enabled(bare)
-        await asyncio.gather(*(app.governed() for app in released))
-        for _, under in released.values():
+        await asyncio.gather(*(under.app.governed() for _, under in releases))
+        for _, under in releases:
             _forgive(under.vela)
-        app, (_, under) = next(iter(released.items()))
+        _, under = releases[0]
         await under.up(V3)
-        await app.waits(1, 2)
+        await under.app.waits(1, 2)

@@ -21,11 +21,12 @@ from tests.cluster.application import (
     is_paused,
     message,
     phase,
+    state,
 )
-from tests.cluster.kubevela import QUICK, UnderVela, deployed, waiting, with_traits
+from tests.cluster.kubevela import QUICK, UnderVela, deployed, published, waiting, with_traits
 from tests.vela import cli, walkthrough, writing
 from tests.vela.applications import render
-from tests.vela.core import BUSY, RUNNING, SUSPENDED, Vela
+from tests.vela.core import BUSY, RUNNING, SUSPENDED, Vela, beside
 
 _PAUSED = "Rollout has been paused, you can resume it by kube-cli"
 _STORM = 20
@@ -58,11 +59,20 @@ async def test_suspended_workflow_pauses_the_release_and_resumed_approves_it(app
 
 async def test_workflow_rollback_takes_the_release_back(app: Application) -> None:
     """`vela workflow suspend` and `rollback`: the old image comes by state keeping, not by a workflow."""
-    async with waiting(app, V2) as under:
+    async with waiting(app, V2, published(with_traits(app, QUICK))) as under:
         await cli.suspend(under.vela)
         await cli.roll_back(under.vela)
         await app.rolled_back()
         await under.runs(V1)
+
+
+async def test_workflow_rollback_without_a_published_version_changes_nothing(app: Application) -> None:
+    """KubeVela then applies the latest revision again: the release is held as it was."""
+    async with waiting(app, V2) as under:
+        await _suspended(under)
+        await cli.roll_back(under.vela)
+        await app.waits(1, 1)
+        assert await under.by_image() == {V1: 5, V2: 1}
 
 
 async def test_undo_while_suspended_is_undone_by_state_keeping_and_stays_held(app: Application) -> None:
@@ -149,13 +159,10 @@ async def test_resync_storm_in_motion_finds_nothing_to_restore(app: Application,
     trait = walkthrough.rollout({"weight": 20, "duration": 1}, {"weight": 100}, grace=0, releaseMode=style)
     async with deployed(app, with_traits(app, trait)) as under:
         await under.up(V2)
-        sent, storm = len(under.vela.requests), asyncio.create_task(_storm(under.vela))
-        try:
+        sent = len(under.vela.requests)
+        async with beside(_storm(under.vela)):
             await app.completes(2)
             await under.runs(V2)
-        finally:
-            storm.cancel()
-        await asyncio.gather(storm, return_exceptions=True)
 
         assert under.vela.requests[sent:] == []
 
@@ -175,13 +182,9 @@ async def test_strategy_that_is_declared_and_restored_all_the_time_holds_nothing
     async with deployed(app, objects(app, trait, strategy=declared)) as under:
         await under.up(V2)
         await app.waits(1, 2)
-        storm = asyncio.create_task(_storm(under.vela))
-        try:
+        async with beside(_storm(under.vela)):
             await cli.resume(under.vela)
             await app.completes(2)
-        finally:
-            storm.cancel()
-        await asyncio.gather(storm, return_exceptions=True)
         await under.runs(V2)
         found = await app.get("deployments")
 
@@ -290,7 +293,7 @@ def two(app: Application, *names: str) -> Callable[[str], Any]:
 
 
 async def _waits(app: Application, name: str) -> None:
-    await app.wait("rollouts", lambda found: found["status"]["currentStepState"] == "StepPaused", name)
+    await app.wait("rollouts", lambda found: state(found) == "StepPaused", name)
 
 
 async def test_components_are_released_together_each_in_its_own_style(app: Application) -> None:
@@ -411,8 +414,8 @@ async def test_canary_deploy_goes_from_share_to_share(app: Application, style: s
     """The Rollout comes with the first share; its one step is rewritten from 20 to 50 to 100 %."""
     async with deployed(app, with_traits(app)) as under:
         await under.up(V2, workflow=_workflow(style))
-        # Vela looks at once, and may find the Rollout as it was before: it then suspends before this share.
-        await app.waits(1, 1)
+        # Vela asks its Rollout before it writes the Deployment, and not again: it suspends before this share.
+        await _waits(app, NAME)
         for share in _SHARES[style]:
             await under.vela.reaches(SUSPENDED, app.patience)
             assert await under.by_image() == share
@@ -431,3 +434,32 @@ async def test_ordinary_deployment_after_a_workflow_goes_through(app: Applicatio
         await under.runs(V3)
         await app.cluster.wait_gone("rollouts", app.namespace, NAME)
         assert not is_paused(await app.get("deployments"))
+
+
+@pytest.mark.parametrize("style", _SHARES)
+async def test_first_deploy_may_be_by_canary_deploy(app: Application, style: str) -> None:
+    """There is nothing to release: every share is reached at once."""
+    vela = Vela(app.cluster.api)
+    build = with_traits(app)
+    application = build(V1)
+    application["spec"]["workflow"] = _workflow(style)
+    async with vela.running():
+        await vela.up(application)
+        for _ in range(2):
+            await vela.reaches(SUSPENDED, app.patience)
+            await cli.resume(vela)
+        await vela.reaches(RUNNING, app.patience)
+        await app.serves(V1)
+    assert vela.refused == []
+
+
+async def test_failing_version_of_a_workflow_is_replaced_by_an_ordinary_deployment(app: Application) -> None:
+    """Its share is never reached, so no step of the workflow would write the mended one."""
+    async with deployed(app, with_traits(app)) as under:
+        await under.up(f"{V2}-unpullable", workflow=_workflow("partition"))
+        await app.wait("rollouts", lambda found: state(found) == "StepUpgrade")
+        await under.up(V3)
+        await _waits(app, NAME)
+        await app.approve()
+        await under.runs(V3)
+        await app.cluster.wait_gone("rollouts", app.namespace, NAME)

@@ -78,7 +78,7 @@ async def roll_back(vela: Vela) -> None:
     """`vela workflow rollback`: refused while the workflow runs."""
     if vela.phase == BUSY:
         raise RuntimeError("suspend the workflow first")
-    vela.roll_back()
+    await vela.roll_back()
     for place in _rollouts(vela):
         await _change(vela, place, _unpause)
 

@@ -5,9 +5,10 @@ under its shortest re-sync. Every request is sent to the real API server.
 """
 
 import asyncio
+import contextlib
 import json
 import random
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -63,30 +64,35 @@ class Vela:
     succeeded: list[Revision] = field(default_factory=list)
     """Those whose workflow came to its end."""
     _looked: asyncio.Event = field(default_factory=asyncio.Event)
+    _one: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """An Application is reconciled once at a time."""
     _components: Sequence[Component] = ()
     _step: int = 0
 
     # --- what a user does ------------------------------------------------------------------------
 
     async def up(self, application: JsonObject) -> None:
-        """Create or replace the Application, and begin its workflow; the same again does nothing."""
-        if application == self.application:
-            return
-        changed = application["spec"] != self.application.get("spec")
-        self.application = application
-        if changed:
+        """Create or replace the Application; its workflow begins anew with another spec.
+
+        Where it names a version to publish, with another one of these instead.
+        """
+        async with self._one:
+            before, self.application = self.application, application
+            if _revision(before) == _revision(application):
+                return
             self.number += 1
             self.phase, self._step = BUSY, 0
-            await self.look()
+        await self.look()
 
     async def delete(self) -> None:
         """Delete the Application: every object at the same moment, but those that a policy keeps."""
-        self.phase = ""
-        kept = _kept(self.application)
-        places = [place for place, each in self.tracked.items() if each["kind"] not in kept]
-        self.chance.shuffle(places)
-        self.tracked.clear()
-        await asyncio.gather(*(self._delete(place) for place in places))
+        async with self._one:
+            self.phase = ""
+            kept = _kept(self.application)
+            places = [place for place, each in self.tracked.items() if each["kind"] not in kept]
+            self.chance.shuffle(places)
+            self.tracked.clear()
+            await asyncio.gather(*(self._delete(place) for place in places))
 
     def resume(self) -> None:
         """Go on with a workflow that waits to be resumed."""
@@ -100,11 +106,18 @@ class Vela:
         if self.phase == BUSY:
             self.phase = SUSPENDED
 
-    def roll_back(self) -> None:
-        """Go back to what succeeded before: not by a workflow, but by keeping that state."""
-        before = self.succeeded[-1]
-        self.application, self.tracked = before.application, dict(before.tracked)
-        self._components, self.phase = before.components, RUNNING
+    async def roll_back(self) -> None:
+        """Go back to what succeeded before and has a version: not by a workflow, but by keeping that state.
+
+        Without any, the latest revision is applied again, which changes nothing.
+        """
+        async with self._one:
+            named = [each for each in self.succeeded if _version(each.application)]
+            if not named:
+                return
+            before = named[-1]
+            self.application, self.tracked = before.application, dict(before.tracked)
+            self._components, self.phase = before.components, RUNNING
 
     async def reaches(self, phase: str, seconds: float) -> None:
         """Wait until the Application, looked at in the background, is in a phase."""
@@ -144,28 +157,29 @@ class Vela:
                     self.refused.append(error)
                 self._looked.set()
 
-        looking = asyncio.create_task(look())
-        try:
+        async with beside(look()):
             yield
-        finally:
-            looking.cancel()
-            await asyncio.gather(looking, return_exceptions=True)
 
     async def look(self) -> None:
         """Do what one reconciliation does in the Application's phase."""
-        if self.phase == BUSY:
-            await self._work()
-        elif self.phase in {RUNNING, UNHEALTHY}:
-            self.health = await self._judged()
-            self.phase = RUNNING if all(each.healthy for each in self.health) else UNHEALTHY
-            await self.keep_state()
-            await self._collect()
-        elif self.phase == SUSPENDED:
-            self.health = await self._judged()
-            await self.keep_state()
+        async with self._one:
+            if self.phase == BUSY:
+                await self._work()
+            elif self.phase in {RUNNING, UNHEALTHY}:
+                self.health = await self._judged()
+                self.phase = RUNNING if all(each.healthy for each in self.health) else UNHEALTHY
+                await self._keep()
+                await self._collect()
+            elif self.phase == SUSPENDED:
+                self.health = await self._judged()
+                await self._keep()
 
     async def keep_state(self) -> None:
         """Restore every tracked object to what was applied; without a difference nothing is sent."""
+        async with self._one:
+            await self._keep()
+
+    async def _keep(self) -> None:
         await self._write(list(self.tracked.values()), dry=False, hashed=False)
 
     @property
@@ -180,7 +194,8 @@ class Vela:
             if step["type"] == "suspend":
                 self.phase = SUSPENDED
                 return
-            self._components = render(_of_step(self.application, step), self.number)
+            wanted = _of_step(self.application, step)
+            self._components = await asyncio.to_thread(render, wanted, self.number)
             if not await self._deployed():
                 return
             self._step += 1
@@ -291,6 +306,30 @@ class Vela:
         metadata, kind = found["metadata"], found["kind"]
         plural = _PLURALS.get(kind, f"{kind.lower()}s")
         return path(f"{found['apiVersion']}/{plural}", metadata.get("namespace"), metadata["name"])
+
+
+@asynccontextmanager
+async def beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Do something without end while the block runs; what goes wrong in it, goes wrong here."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+def _revision(application: JsonObject) -> object:
+    """Give what another revision differs in."""
+    return _version(application) or application.get("spec")
+
+
+def _version(application: JsonObject) -> str | None:
+    found: str | None = (
+        application.get("metadata", {}).get("annotations", {}).get("app.oam.dev/publishVersion")
+    )
+    return found
 
 
 def _kept(application: JsonObject) -> set[str]:

@@ -1,5 +1,6 @@
 """Whether a component is healthy, by the rules of its definitions."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -35,15 +36,17 @@ async def judge(component: Component, api: Api, place: Callable[[JsonObject], st
         trait.type: {key: await find(each) for key, each in trait.objects.items()}
         for trait in component.traits
     }
-    traits = [_of_trait(each, found[each.type]) for each in component.traits]
+    traits = [await asyncio.to_thread(_of_trait, each, found[each.type]) for each in component.traits]
     own = _of_workload(component, workload)
     messages = [own.message, *(each.message for each in traits)]
     return Health(own.healthy and all(each.healthy for each in traits), next(filter(None, messages), ""))
 
 
 def _of_workload(component: Component, live: JsonObject | None) -> Health:
+    if not component.written:
+        return Health(healthy=True, message="")
     if component.type != "webservice":  # no rule: healthy as soon as it is applied
-        return Health(live is not None or not component.written, "")
+        return Health(live is not None, "")
     if live is None:
         return Health(healthy=False, message="")
     spec, status = live["spec"], live.get("status", {})

@@ -68,9 +68,7 @@ def test_definitions_of_rollouts_outlive_the_addon() -> None:
     assert policies["garbage-collect"] == {
         "rules": [{"selector": {"resourceTypes": ["CustomResourceDefinition"]}, "strategy": "never"}]
     }
-    assert policies["take-over"] == {
-        "rules": [{"selector": {"resourceTypes": ["CustomResourceDefinition", "Namespace"]}}]
-    }
+    assert policies["take-over"] == {"rules": [{"selector": {"resourceTypes": ["CustomResourceDefinition"]}}]}
 
 
 def test_settings_reach_both_processes() -> None:

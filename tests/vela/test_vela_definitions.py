@@ -73,6 +73,8 @@ def test_walkthroughs_trait_makes_the_rollout_that_was_recorded() -> None:
         ({"type": "nginx", "ingressName": "way-in"}, {"ingress": {"name": "way-in"}}),
         ({"type": "nginx", "ingress": {"name": "way-in"}}, {"ingress": {"name": "way-in"}}),
         ({"ingressName": "a", "ingress": {"name": "a"}}, {"ingress": {"name": "a"}}),
+        ({"ingressName": "", "ingress": {}}, {"ingress": {"name": "echoserver"}}),
+        ({"ingress": {"name": ""}, "service": ""}, {"ingress": {"name": "echoserver"}}),
         ({"type": "aliyun-alb"}, {"ingress": {"name": "echoserver", "classType": "aliyun-alb"}}),
         ({"type": "higress"}, {"ingress": {"name": "echoserver", "classType": "higress"}}),
         ({"type": "mse"}, {"ingress": {"name": "echoserver", "classType": "mse"}}),
@@ -83,7 +85,7 @@ def test_walkthroughs_trait_makes_the_rollout_that_was_recorded() -> None:
 )
 def test_requests_are_routed_by_what_is_named(given: JsonObject, expected: JsonObject) -> None:
     """By the component's own name where nothing is."""
-    service, grace = given.get("service", "echoserver"), given.get("gracePeriodSeconds", 5)
+    service, grace = given.get("service") or "echoserver", given.get("gracePeriodSeconds", 5)
 
     assert routing(**given) == {"service": service, "gracePeriodSeconds": grace, **expected}
 
@@ -210,6 +212,7 @@ def test_last_share_waits_for_nobody(parameter: JsonObject, step: JsonObject) ->
             ("echoserver-x", {"ingress": {"name": "echoserver-x"}}),
         ),
         ([{"type": "http-route"}], ("echoserver", {"gateway": {"httpRouteName": "echoserver"}})),
+        ([{"type": "https-route"}], ("echoserver", {"gateway": {"httpRouteName": "echoserver-ssl"}})),
         ([{"type": "tcp-route"}], None),
     ],
 )
@@ -297,11 +300,18 @@ def test_workflow_that_says_something_else_is_refused(kind: str, part: str, give
 # --- health ------------------------------------------------------------------------------------------
 
 
-def _live(generation: int = 3, observed: int | None = 3, weight: int = 20, **status: Any) -> JsonObject:
+def _live(
+    observed: int | None = 3,
+    weight: int = 20,
+    replicas: int | str | None = None,
+    asked: JsonObject | None = None,
+    **status: Any,
+) -> JsonObject:
     told = status | ({} if observed is None else {"observedGeneration": observed})
-    spec = {"strategy": {"canary": {"steps": [{"weight": weight, "pause": {}}]}}}
-    found = {"metadata": {"generation": generation}, "spec": spec} | ({"status": told} if told else {})
-    return {"outputs": {"rollout": found}, "parameter": {"weight": 20}}
+    share: JsonObject = {"weight": weight} if replicas is None else {"replicas": replicas}
+    spec: JsonObject = {"strategy": {"canary": {"steps": [{**share, "pause": {}}]}}}
+    found = {"metadata": {"generation": 3}, "spec": spec} | ({"status": told} if told else {})
+    return {"outputs": {"rollout": found}, "parameter": asked or {"weight": 20}}
 
 
 @pytest.mark.parametrize(
@@ -332,9 +342,15 @@ def test_trait_is_healthy_when_its_rollout_is_and_that_was_said_of_it_as_it_is(
         (_live(phase="Progressing", canaryStatus={"currentStepState": "StepPaused"}), True),
         (_live(phase="Progressing", observed=2, canaryStatus={"currentStepState": "StepPaused"}), False),
         (_live(phase="Progressing", weight=50, canaryStatus={"currentStepState": "StepPaused"}), False),
+        (_live(phase="Initial", message="Workload Not Found"), True),
+        (_live(phase="Initial", message="spec.strategy: nothing that we know"), False),
         (_live(phase="Healthy"), True),
         (_live(phase="Healthy", observed=2), False),
         (_live(phase="Healthy", weight=50), False),
+        (_live(phase="Healthy", replicas="50%", asked={"replicas": "50%"}), True),
+        (_live(phase="Healthy", replicas=5, asked={"replicas": "50%"}), False),
+        (_live(phase="Healthy", asked={"replicas": "50%"}), False),
+        (_live(phase="Healthy", replicas="50%"), False),
         ({"outputs": {}, "parameter": {"weight": 20}}, False),
     ],
 )
