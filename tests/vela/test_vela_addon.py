@@ -1,11 +1,13 @@
 """The addon's own Application: what the chart installs, definitions first, no network needed."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
 import yaml
 
 from tests import addon
+from tests.unit.charts.rendered_chart import render_in
 from tests.vela import definitions
 from tests.vela.cue import CueError
 
@@ -22,6 +24,11 @@ def _components(**parameter: Any) -> dict[str, list[JsonObject]]:
 
 def _named(objects: list[JsonObject]) -> set[tuple[str, str]]:
     return {(each["kind"], each["metadata"]["name"]) for each in objects}
+
+
+def _images(objects: Iterable[addon.JsonObject]) -> set[str]:
+    pods = (each["spec"]["template"]["spec"] for each in objects if each["kind"] == "Deployment")
+    return {container["image"] for pod in pods for container in pod["containers"]}
 
 
 def test_objects_are_those_of_the_chart() -> None:
@@ -76,11 +83,15 @@ def test_settings_reach_both_processes() -> None:
     found = _components(image="registry.example.com/sluice:1", imagePullSecrets=["regcred"], replicas=3)
     deployments = [each for each in found["kruise-rollout"] if each["kind"] == "Deployment"]
 
-    assert len(deployments) == 2
+    assert _images(deployments) == {"registry.example.com/sluice:1"}
+    assert [each["spec"]["replicas"] for each in deployments] == [3, 3]
     for each in deployments:
-        pod = each["spec"]["template"]["spec"]
-        assert [container["image"] for container in pod["containers"]] == ["registry.example.com/sluice:1"]
-        assert (each["spec"]["replicas"], pod["imagePullSecrets"]) == (3, [{"name": "regcred"}])
+        assert each["spec"]["template"]["spec"]["imagePullSecrets"] == [{"name": "regcred"}]
+
+
+def test_image_is_the_charts_where_none_is_said() -> None:
+    """Both are built from the same file, under the same name."""
+    assert _images(_components()["kruise-rollout"]) == _images(render_in(addon.NAMESPACE, {}))
 
 
 def test_settings_of_earlier_versions_are_taken() -> None:
