@@ -13,6 +13,7 @@ from tests.cluster import inventory
 from tests.cluster.application import (
     ALPHA,
     NAME,
+    ROLLED_BACK,
     V1,
     V2,
     V3,
@@ -98,6 +99,16 @@ async def test_roll_back_wins_over_an_approval_at_the_same_moment(app: Applicati
             await asyncio.gather(cli.resume(under.vela), under.up(V1))
             await under.runs(V1)
             await app.wait("rollouts", lambda found: phase(found) == "Healthy")
+
+
+async def test_resume_while_a_release_is_taken_back_is_nothing(app: Application) -> None:
+    """The step still says StepPaused then: the proxies get their time, and the old version serves."""
+    trait = walkthrough.rollout(grace=2)
+    async with waiting(app, V2, with_traits(app, trait)) as under:
+        await under.up(V1)
+        await cli.resume(under.vela)
+        await app.wait("rollouts", lambda found: (phase(found), message(found)) == ("Healthy", ROLLED_BACK))
+        await under.runs(V1)
 
 
 async def test_resume_after_a_roll_back_approves_nothing(app: Application) -> None:

@@ -117,7 +117,7 @@ def _approve(found: JsonObject) -> bool:
 async def _change(vela: Vela, place: str, change: Any, part: str = "") -> None:
     """Read, change and replace; somebody else's write between is met by trying again, three times."""
     for wait in (*_WAITS, None):
-        found = _typed(await vela.api.get(place), _ROLLOUT)
+        found = typed(await vela.api.get(place))
         if not change(found):
             return
         try:
@@ -130,10 +130,14 @@ async def _change(vela: Vela, place: str, change: Any, part: str = "") -> None:
             return
 
 
-def _typed(found: Any, known: Any) -> Any:
-    """Drop the fields that are not known."""
+def typed(rollout: JsonObject) -> JsonObject:
+    """Give a Rollout as its types hold it: the fields that they do not know are dropped."""
+    return {key: _known(each, _ROLLOUT[key]) for key, each in rollout.items() if key in _ROLLOUT}
+
+
+def _known(found: Any, known: Any) -> Any:
     if isinstance(known, list):
-        return [_typed(each, known[0]) for each in found]
+        return [_known(each, known[0]) for each in found]
     if not isinstance(known, Mapping) or not isinstance(found, Mapping):
         return found
-    return {key: _typed(each, known[key]) for key, each in found.items() if key in known}
+    return {key: _known(each, known[key]) for key, each in found.items() if key in known}

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.cluster.recordings import Write, recorded
-from tests.vela import writing
+from tests.vela import cli, writing
 from tests.vela.applications import render
 from tests.vela.walkthrough import application, rollout
 
@@ -60,3 +60,17 @@ def test_patches_are_those_that_vela_sends(kind: str) -> None:
     sent = writing.patch(_objects("1.10.3", 2)[kind], live)
 
     assert _fixed(sent) == _fixed(_by_kind("vela up 1.10.3", "patch")[kind].body)
+
+
+@pytest.mark.parametrize(
+    "during", ["vela workflow resume", "vela workflow suspend", "vela workflow resume (after undo)"]
+)
+def test_commands_replace_a_rollout_with_the_fields_that_they_know(during: str) -> None:
+    """All of those that were recorded, and no other."""
+    for each in recorded(during):
+        if each.verb == "update":
+            newer = json.loads(json.dumps(each.body))
+            newer["status"]["canaryStatus"]["nextStepIndex"] = -1
+            newer["spec"]["strategy"]["canary"]["enableExtraWorkloadForCanary"] = True
+
+            assert cli.typed(newer) == each.body
