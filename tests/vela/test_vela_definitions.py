@@ -76,6 +76,7 @@ def test_walkthroughs_trait_makes_the_rollout_that_was_recorded() -> None:
         ({"ingressName": "", "ingress": {}}, {"ingress": {"name": "echoserver"}}),
         ({"ingress": {"name": ""}, "service": ""}, {"ingress": {"name": "echoserver"}}),
         ({"type": "aliyun-alb"}, {"ingress": {"name": "echoserver", "classType": "aliyun-alb"}}),
+        ({"type": "alb"}, {"ingress": {"name": "echoserver", "classType": "aliyun-alb"}}),
         ({"type": "higress"}, {"ingress": {"name": "echoserver", "classType": "higress"}}),
         ({"type": "mse"}, {"ingress": {"name": "echoserver", "classType": "mse"}}),
         ({"type": "gateway"}, {"gateway": {"httpRouteName": "echoserver"}}),
