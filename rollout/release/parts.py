@@ -190,7 +190,9 @@ class _Way:
         if given < 0 or not self._leaves_others(sizes):
             return False
         if source in self.facts.unsettled:  # it has to go, whatever the stable one gains by it
-            return given > 0 and sizes[goal.target.name] >= min(goal.replicas, self.facts.workload.replicas)
+            replicas = self.facts.workload.replicas
+            gains = 0 < gained <= replicas - goal.replicas  # a pod beside it, that it may go afterwards
+            return (given > 0 or gains) and sizes[goal.target.name] >= min(goal.replicas, replicas)
         if not gained:  # one that has all it is asked for gains nothing by what the other still has
             return given > 0 and goal.replicas >= self.facts.workload.replicas
         # The last one of those that were let out goes only where all are to be new.

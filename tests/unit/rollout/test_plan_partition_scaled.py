@@ -494,3 +494,24 @@ def test_mark_that_names_no_strategy_is_nobodys() -> None:
     settle(world)
 
     assert world.rollout is None
+
+
+@every_limit
+@pytest.mark.parametrize("up", [1, 2, 5])
+@pytest.mark.parametrize("replicas", [1, 2, 10])
+def test_version_that_is_woken_by_scaling_up_from_zero_gives_its_pods_back(
+    replicas: int, up: int, limits: JsonObject | None
+) -> None:
+    """A paused Deployment without pods wakes the youngest revision that it has: one that was taken back."""
+    world = governed(step(None, 1), step(None, "50%"), replicas=replicas, limits=limits)
+    for tag in ("v3", "v1", "v2"):
+        world.apply_template(tag)
+        settle(world)
+    world.scale(0)
+    settle(world)
+    world.scale(up)
+    settle(world)
+
+    assert world.release["currentStepState"] == "StepPaused"
+    assert world.ready_by_tag()["v2"] == 1
+    assert world.ready_by_tag()["v3"] == 0
