@@ -16,12 +16,16 @@ from tests.cluster.application import (
     V2,
     V3,
     Application,
+    image_of,
+    image_of_pod,
     is_paused,
+    is_ready,
     message,
     phase,
 )
 from tests.cluster.partitions import (
     ONE_MISSING,
+    ONE_MORE,
     STRATEGY,
     counts,
     divided,
@@ -44,6 +48,11 @@ _PAUSED = "Rollout has been paused, you can resume it by kube-cli"
 def _has_new(pods: int) -> Predicate:
     """Return whether so many pods of a Deployment, or more, are of its present template."""
     return lambda found: counts(found)[0] >= pods
+
+
+def _are_ready(pods: list[JsonObject], image: str, count: int) -> bool:
+    """Tell whether these are so many pods of an image, and all ready."""
+    return [image_of_pod(each) for each in pods if is_ready(each)] == [image] * count
 
 
 def _shows(new: int, available: int) -> Predicate:
@@ -118,6 +127,36 @@ async def test_batches_follow_the_number_of_replicas(app: Application) -> None:
     await app.completes(2)
 
     await app.serves(V2)
+
+
+async def test_release_goes_on_when_it_was_scaled_to_zero_and_up_again(
+    product: Product, app: Application
+) -> None:
+    """Kubernetes wakes the youngest revision, one that was taken back, while nobody looks: it goes again."""
+    rollout = partition(step(None, 1), step(None, "100%"), routed=False)
+    await app.deploy(rollout, deployment=limited(ONE_MORE))
+    await app.set_image(V3)
+    await app.waits(1, 2)
+    await app.set_image(V1)
+    await app.rolled_back()
+    await app.set_image(V2)
+    await app.waits(1, 2)
+
+    sets = await app.cluster.list("replicasets", app.namespace)
+    (new,) = (each["metadata"]["name"] for each in sets if image_of(each) == V2)
+    await app.scale(0)
+    await app.cluster.wait_gone("replicasets", app.namespace, new)
+    await product.scale("sluice-reconciler", 0)
+    try:
+        await app.scale(3)
+        await app.wait_for_all("pods", lambda found: _are_ready(found, V3, 3))
+    finally:
+        await product.scale("sluice-reconciler", 2)
+    await app.wait("deployments", lambda found: counts(found) == (1, 4))
+    assert divided(await app.pods()).get(V3) is None
+    await app.approve()
+    await app.completes(2)
+    await has(app, v2=3)
 
 
 async def test_paused_rollout_moves_nothing_and_still_rolls_back(app: Application) -> None:
