@@ -156,6 +156,7 @@ async def test_resync_storm_at_rest_costs_no_request_of_anybody(
         await state(under)
         await under.vela.looked(app.patience)
         await inventory.settled(app)
+        await app.passes(1)  # what was under way is written by then
         before, sent = await versions(app), len(under.vela.requests)
         for _ in range(_STORM):
             await under.vela.keep_state()

@@ -4,6 +4,7 @@ The whole recorded walkthrough is sent once, in its order; each test looks at on
 """
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,7 +29,7 @@ class Story:
     written: JsonObject = field(default_factory=dict)
     read_back: JsonObject = field(default_factory=dict)
     resent: list[str] = field(default_factory=list)
-    """resourceVersions of the Rollout around a re-sync of vela's."""
+    """What was written of the Rollout, and by whom, around a re-sync of vela's; its status is ours."""
     images: dict[str, str] = field(default_factory=dict)
     columns: dict[str, tuple[Any, ...]] = field(default_factory=dict)
     gate_after_undo: bool = True
@@ -72,9 +73,15 @@ async def _first_deploy(app: Application, story: Story) -> None:
     await app.governed()
     story.read_back = await app.cluster.api.get(path(ALPHA, app.namespace, NAME))
     for write in resyncs:
-        story.resent += [(await app.get("rollouts"))["metadata"]["resourceVersion"]]
+        story.resent += [_writes(await app.get("rollouts"))]
         await replay(app, write)
-    story.resent += [(await app.get("rollouts"))["metadata"]["resourceVersion"]]
+    story.resent += [_writes(await app.get("rollouts"))]
+
+
+def _writes(rollout: JsonObject) -> str:
+    """Tell of every write but those of the status, whose time does not depend on vela."""
+    fields = [each for each in rollout["metadata"]["managedFields"] if each.get("subresource") != "status"]
+    return json.dumps([rollout["metadata"]["generation"], fields], sort_keys=True)
 
 
 async def _up(app: Application, during: str) -> None:
