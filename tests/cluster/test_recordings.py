@@ -29,7 +29,7 @@ class Story:
     written: JsonObject = field(default_factory=dict)
     read_back: JsonObject = field(default_factory=dict)
     resent: list[str] = field(default_factory=list)
-    """What was written of the Rollout, and by whom, around a re-sync of vela's; its status is ours."""
+    """The Rollout but for its status, which is ours, around each request of a re-sync of vela's."""
     images: dict[str, str] = field(default_factory=dict)
     columns: dict[str, tuple[Any, ...]] = field(default_factory=dict)
     gate_after_undo: bool = True
@@ -79,9 +79,12 @@ async def _first_deploy(app: Application, story: Story) -> None:
 
 
 def _writes(rollout: JsonObject) -> str:
-    """Tell of every write but those of the status, whose time does not depend on vela."""
-    fields = [each for each in rollout["metadata"]["managedFields"] if each.get("subresource") != "status"]
-    return json.dumps([rollout["metadata"]["generation"], fields], sort_keys=True)
+    """Give all of a Rollout but its status, which the reconciler may write at any time, and the version."""
+    metadata = {key: value for key, value in rollout["metadata"].items() if key != "resourceVersion"}
+    metadata["managedFields"] = [
+        each for each in metadata["managedFields"] if each.get("subresource") != "status"
+    ]
+    return json.dumps([metadata, rollout["spec"]], sort_keys=True)
 
 
 async def _up(app: Application, during: str) -> None:

@@ -578,7 +578,7 @@ def _parts_rest_soundly(world: World, workload: JsonObject) -> None:
     canaries = [each for each in world.store.of_kind("Deployment") if each["metadata"]["name"] != APP]
     if world.tags_asked_for(workload) == {tag_of(workload["spec"]["template"])} and canaries:
         return  # released anew because it was down: the Deployment cannot take over what it has
-    if not workload["spec"]["replicas"] and sum(each["spec"]["replicas"] for each in canaries) == 0:
+    if not workload["spec"]["replicas"] and [each["spec"]["replicas"] for each in canaries] == [0]:
         return  # scaled to zero, it lost its empty set: what takes its place waits for pods, too
     expect("no-canary", holds=not canaries, text=f"{len(canaries)} canary Deployments")
     asked = world.tags_asked_for(workload)
