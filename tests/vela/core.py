@@ -199,7 +199,7 @@ class Vela:
             if not await self._deployed():
                 return
             self._step += 1
-        if self._step == len(self._steps):
+        if self.phase == BUSY:  # it may have been suspended meanwhile
             self.phase = RUNNING
             await self._collect()
             self.succeeded.append(Revision(self.application, dict(self.tracked), self._components))
@@ -249,7 +249,7 @@ class Vela:
         return [await self._judge(each) for each in self._components]
 
     async def _judge(self, component: Component) -> Health:
-        return await judge(component, self.api, self._place)
+        return await judge(component, lambda wanted: self._find(self._place(wanted)))
 
     def _wanted(self) -> Iterable[JsonObject]:
         return [each for component in self._components for each in component.objects()]

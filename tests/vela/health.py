@@ -1,12 +1,10 @@
 """Whether a component is healthy, by the rules of its definitions."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import Any
 
-from sandbox.api import Api, ApiError
 from tests.vela.applications import Component, Trait
 
 JsonObject = dict[str, Any]
@@ -20,17 +18,8 @@ class Health:
     message: str
 
 
-async def judge(component: Component, api: Api, place: Callable[[JsonObject], str]) -> Health:
+async def judge(component: Component, find: Callable[[JsonObject], Awaitable[JsonObject | None]]) -> Health:
     """Look at a component's objects; the workload's message is shown, or else the first of a trait."""
-
-    async def find(wanted: JsonObject) -> JsonObject | None:
-        try:
-            return dict(await api.get(place(wanted)))
-        except ApiError as error:
-            if error.status != HTTPStatus.NOT_FOUND:
-                raise
-            return None
-
     workload = await find(component.workload) if component.written else None
     found = {
         trait.type: {key: await find(each) for key, each in trait.objects.items()}
