@@ -22,8 +22,10 @@ _OURS = ("sluice.dev/", "rollouts.kruise.io/")
 _CLUSTER_WIDE = (
     "clusterroles,clusterrolebindings,mutatingwebhookconfigurations,validatingwebhookconfigurations"
 )
-_SLOW = {READY_AFTER: "6"}
+_SLOW = {READY_AFTER: "10"}
 """Pods that take so many seconds that a release, or a promotion, stands still while they start."""
+_GRACE = 30
+"""Seconds for the proxies to notice: so long that a roll-back is under way until the addon is deleted."""
 _USERS_OWN = {
     "rollouts.kruise.io/rolling-style",
     "sluice.dev/approve",
@@ -169,7 +171,7 @@ async def test_disabled_in_any_state_everything_is_whole_and_enabled_again_gover
         for number, (name, style) in enumerate(product(_STATES, ("canary", "batch"))):
             app = Application(bare, f"shop-{number}", patience=60)
             await bare.create_namespace(app.namespace)
-            trait = walkthrough.rollout({"weight": 20}, {"weight": 50}, grace=5, releaseMode=style)
+            trait = walkthrough.rollout({"weight": 20}, {"weight": 50}, grace=_GRACE, releaseMode=style)
             under = await stack.enter_async_context(deployed(app, with_traits(app, trait)))
             releases.append((name, under))
         await asyncio.gather(*(_STATES[name][0](under) for name, under in releases))

@@ -35,6 +35,13 @@ async def _output(*command: str) -> str:
     return output.decode()
 
 
+async def _started(command: str, expected: int) -> None:
+    """Wait until so many processes run this command: a shell says that it is ready before it becomes one."""
+    async with asyncio.timeout(20):
+        while len((await _output("pgrep", "--full", f"^{command}")).split()) != expected:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+
+
 @pytest.mark.parametrize(
     "number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda each: each.name
 )
@@ -44,7 +51,7 @@ async def test_nothing_survives_the_end_of_the_outer_process(number: signal.Sign
     outer = await _start("sh", "-c", f"setsid {sleep} & echo ready; exec {sleep}")
     assert outer.stdout is not None
     await outer.stdout.readline()
-    assert await _output("pgrep", "--full", f"^{sleep}")
+    await _started(sleep, expected=2)
 
     outer.send_signal(number)
 
