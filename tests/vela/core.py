@@ -13,11 +13,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import quote
 
 from sandbox.api import MERGE_PATCH, STRATEGIC_MERGE_PATCH, Api, ApiError
 from sandbox.resources import path
 from tests.vela import writing
 from tests.vela.applications import Component, render
+from tests.vela.definitions import definition
 from tests.vela.health import Health, judge
 
 JsonObject = dict[str, Any]
@@ -25,6 +27,8 @@ JsonObject = dict[str, Any]
 RUNNING, BUSY, SUSPENDED, UNHEALTHY = "running", "runningWorkflow", "workflowSuspending", "unhealthy"
 _TOGETHER = 10
 """How many objects are written at a time."""
+_STEPS = ("canary-deploy",)
+"""Those of the addon."""
 _PLURALS = {"Ingress": "ingresses", "NetworkPolicy": "networkpolicies", "HelmRepository": "helmrepositories"}
 
 
@@ -196,7 +200,7 @@ class Vela:
                 return
             wanted = _of_step(self.application, step)
             self._components = await asyncio.to_thread(render, wanted, self.number)
-            if not await self._deployed():
+            if not await self._deployed() or not await self._goes_on(step):
                 return
             self._step += 1
         if self.phase == BUSY:  # it may have been suspended meanwhile
@@ -212,6 +216,20 @@ class Vela:
         done = [await self._staged(component) for component in self._components]
         self.health = await self._judged()
         return all(done)
+
+    async def _goes_on(self, step: JsonObject) -> bool:
+        """Do what a step does after its deployment, in its order: it lists, and may wait by what it found."""
+        if step["type"] not in _STEPS:
+            return True
+        asked, parameter = definition(step["type"]), step["properties"]
+        metadata = self.application["metadata"]
+        context = {"name": metadata["name"], "namespace": metadata["namespace"]}
+        found = {
+            each: {"list": {"items": await self._listed(asked.render(each, parameter, context))}}
+            for each in ("rollouts", "deployments")
+        }
+        waiting = await asyncio.to_thread(asked.render, "wait", parameter, context, **found)
+        return bool(waiting["continue"])
 
     async def _staged(self, component: Component) -> bool:
         for stage in component.stages():
@@ -294,6 +312,21 @@ class Vela:
                 raise
             return None
 
+    async def _listed(self, asked: JsonObject) -> list[JsonObject]:
+        """List what a step asks for; without what no step looks at."""
+        resource, chosen = asked["resource"], asked["filter"]
+        collection = path(f"{resource['apiVersion']}/{_plural(resource['kind'])}", chosen["namespace"])
+        labels = ",".join(f"{key}={value}" for key, value in chosen["matchingLabels"].items())
+        found = await self.api.get(f"{collection}?labelSelector={quote(labels)}")
+        return [
+            {
+                "metadata": {key: each["metadata"][key] for key in ("name", "generation")},
+                "spec": {"objectRef": each["spec"].get("objectRef")},
+                "status": each.get("status", {}),
+            }
+            for each in found["items"]
+        ]
+
     async def _delete(self, place: str) -> None:
         self.requests.append(Request("DELETE", place, dry=False))
         try:
@@ -303,8 +336,7 @@ class Vela:
                 raise
 
     def _place(self, found: JsonObject) -> str:
-        metadata, kind = found["metadata"], found["kind"]
-        plural = _PLURALS.get(kind, f"{kind.lower()}s")
+        metadata, plural = found["metadata"], _plural(found["kind"])
         return path(f"{found['apiVersion']}/{plural}", metadata.get("namespace"), metadata["name"])
 
 
@@ -318,6 +350,10 @@ async def beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
+
+
+def _plural(kind: str) -> str:
+    return _PLURALS.get(kind, f"{kind.lower()}s")
 
 
 def _revision(application: JsonObject) -> object:
@@ -345,7 +381,7 @@ def _kept(application: JsonObject) -> set[str]:
 
 def _of_step(application: JsonObject, step: JsonObject) -> JsonObject:
     """Give the Application as a step of its workflow deploys it: canary-deploy adds a trait."""
-    if step["type"] != "canary-deploy":
+    if step["type"] not in _STEPS:
         return application
     asked = step["properties"]
     spec = json.loads(json.dumps(application["spec"]))

@@ -11,9 +11,19 @@ from tests.vela import cue
 JsonObject = dict[str, Any]
 
 _TEMPLATE = "\ntemplate: {\n"
-_IMPORT = 'import (\n\t"vela/op"\n)\n'
-_STEPS = "op: #Deploy: {...}\n"
-"""What only vela can import: a step of a workflow, as far as its own fields go."""
+_VELAS = '\t"vela/op"\n'
+_STEPS = """
+op: {
+	#Deploy: {...}
+	#List: {
+		resource: {apiVersion: string, kind: string}
+		filter?: {namespace?: string, matchingLabels?: {...}}
+		list?: {...}
+	}
+	#ConditionalWait: {continue: bool, message?: string}
+}
+"""
+"""What only vela can import: steps of a workflow, as far as their own fields go."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +31,7 @@ class Definition:
     """A file of `definitions/`: what it says of itself, and its template."""
 
     name: str
+    imports: str
     header: str
     template: str
 
@@ -30,11 +41,15 @@ class Definition:
         found: JsonObject = cue.evaluate("", self.header)[self.name]
         return found
 
-    def render(self, part: str, parameter: object, context: JsonObject) -> Any:
-        """Evaluate one part of the template. Raises CueError where the parameter does not fit."""
-        given = cue.value("parameter", parameter) + cue.value("context", context)
+    def render(self, part: str, parameter: object, context: JsonObject, **found: Any) -> Any:
+        """Evaluate one part of the template, with what parts before it found.
+
+        Raises CueError where the parameter does not fit.
+        """
+        known = {"parameter": parameter, "context": context, **found}
+        given = "".join(cue.value(name, each) for name, each in known.items())
         both = f"{{given: parameter, made: {part}}}"  # vela looks at the whole for what does not fit
-        return cue.evaluate(both, f"{self.template}\n{given}")["made"]
+        return cue.evaluate(both, f"{self.imports}\n{self.template}\n{given}")["made"]
 
     def is_healthy(self, context: JsonObject) -> bool:
         """Evaluate the health rule; what cannot be evaluated is not healthy."""
@@ -58,8 +73,10 @@ def definition(name: str) -> Definition:
     """Read a definition of the addon."""
     text = (ADDON / "definitions" / f"{name}.cue").read_text(encoding="utf-8")
     header, _, rest = text.partition(_TEMPLATE)
-    steps = _STEPS if _IMPORT in header else ""
-    return Definition(name, header.replace(_IMPORT, ""), steps + rest.removesuffix("}\n"))
+    imports, end, header = header.rpartition("\n)\n")
+    imports += end
+    steps = _STEPS if _VELAS in imports else ""
+    return Definition(name, imports.replace(_VELAS, ""), header, steps + rest.removesuffix("}\n"))
 
 
 def addon(parameter: Mapping[str, Any]) -> tuple[JsonObject, JsonObject]:

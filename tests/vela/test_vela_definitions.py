@@ -12,6 +12,8 @@ JsonObject = dict[str, Any]
 
 _WORKLOAD = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "echoserver"}}
 _CONTEXT = {"name": "echoserver", "namespace": "shop", "output": _WORKLOAD, "components": [{"name": "other"}]}
+_APPLICATION = {"name": "shop", "namespace": "shop"}
+"""What a step of a workflow knows."""
 _DEPLOYMENT = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "echoserver"}
 
 
@@ -262,7 +264,7 @@ def test_workload_in_the_middle_of_a_batch_is_judged_by_its_rollout() -> None:
 )
 def test_workflow_step_adds_the_trait(parameter: JsonObject, expected: JsonObject) -> None:
     """To the components that it names, or to all."""
-    found = definition("canary-deploy").render("deploy", parameter, {})
+    found = definition("canary-deploy").render("deploy", parameter, _APPLICATION)
     (policy,) = found["inlinePolicies"]
     (component,) = policy["properties"]["components"]
 
@@ -274,12 +276,75 @@ def test_workflow_step_adds_the_trait(parameter: JsonObject, expected: JsonObjec
 def test_workflow_step_is_limited_to_components_and_policies_that_it_names() -> None:
     """An empty list names all."""
     some = definition("canary-deploy").render(
-        "deploy", {"weight": 5, "components": ["a"], "policies": ["p"]}, {}
+        "deploy", {"weight": 5, "components": ["a"], "policies": ["p"]}, _APPLICATION
     )
-    every = definition("canary-deploy").render("deploy", {"weight": 5, "components": []}, {})
+    every = definition("canary-deploy").render("deploy", {"weight": 5, "components": []}, _APPLICATION)
 
     assert (some["inlinePolicies"][0]["properties"]["selector"], some["policies"]) == (["a"], ["p"])
     assert "selector" not in every["inlinePolicies"][0]["properties"]
+
+
+def _rollout(name: str, generation: int, phase: str, state: str) -> JsonObject:
+    """Give a Rollout that was made for a component of this name."""
+    told = {"observedWorkloadGeneration": generation, "currentStepState": state}
+    return {
+        "metadata": {"name": name},
+        "spec": {"objectRef": {"workloadRef": {"name": name}}},
+        "status": {"phase": phase, "canaryStatus": told},
+    }
+
+
+_REACHED = _rollout("a", 3, "Progressing", "StepPaused")
+_ALL_OUT = _rollout("a", 3, "Healthy", "Completed")
+_STARTS = _rollout("a", 3, "Progressing", "StepUpgrade")
+_ENDS = _rollout("a", 3, "Progressing", "Completed")
+_DISABLED = _rollout("a", 3, "Disabled", "StepPaused")
+_UNTOLD = {**_REACHED, "status": {}}
+
+
+@pytest.mark.parametrize(
+    ("rollouts", "generation", "behind"),
+    [
+        ([_REACHED], 3, ""),
+        ([_ALL_OUT], 3, ""),
+        ([_REACHED], 4, "a"),
+        ([_ALL_OUT], 4, "a"),
+        ([_STARTS], 3, "a"),
+        ([_ENDS], 3, "a"),
+        ([_DISABLED], 3, "a"),
+        ([_UNTOLD], 3, "a"),
+        ([_rollout("b", 3, "Progressing", "StepPaused"), _STARTS], 3, "a"),
+        ([_rollout("of another workload", 1, "Progressing", "StepUpgrade")], 3, ""),
+        ([], 3, ""),
+    ],
+)
+def test_share_is_reached_when_that_is_said_of_the_deployment_as_it_is(
+    rollouts: list[JsonObject], generation: int, behind: str
+) -> None:
+    """A Rollout that has not looked at what was just written says nothing of it."""
+    deployments = [{"metadata": {"name": name, "generation": generation}} for name in ("a", "b")]
+    found = {"rollouts": {"list": {"items": rollouts}}, "deployments": {"list": {"items": deployments}}}
+
+    waiting = definition("canary-deploy").render("wait", {"weight": 20}, _APPLICATION, **found)
+
+    assert waiting["continue"] is not bool(behind)
+    assert waiting["message"].endswith(f" by {behind}")
+
+
+def test_share_waits_for_no_component_that_its_step_does_not_name() -> None:
+    """Another one may be in the middle of a release of its own."""
+    deployments = [{"metadata": {"name": "a", "generation": 3}}]
+    found = {"rollouts": {"list": {"items": [_STARTS]}}, "deployments": {"list": {"items": deployments}}}
+    step = definition("canary-deploy")
+
+    for components, expected in ((["b"], True), (["b", "a"], False), ([], False)):
+        parameter = {"weight": 20, "components": components}
+        assert step.render("wait", parameter, _APPLICATION, **found)["continue"] is expected
+
+
+def test_share_waits_while_nothing_can_be_listed() -> None:
+    """What could not be read is read again at the next look."""
+    assert not definition("canary-deploy").render("wait", {"weight": 20}, _APPLICATION)["continue"]
 
 
 @pytest.mark.parametrize(
