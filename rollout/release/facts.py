@@ -124,7 +124,18 @@ class Facts:
             return self.counted
         recorded = self.rollout.status.release.stable_hash
         known = any(each.hash == recorded for each in self._owned_sets(self.workload))
-        return known or not recorded or self.workload.status_replicas == 0
+        return known or not recorded or self.workload.status_replicas == 0 or self.forgotten
+
+    @cached_property
+    def forgotten(self) -> bool:
+        """Tell whether the stable revision exists no more, and all pods of the Deployment are new.
+
+        One that keeps no history loses it as soon as it is empty, and anybody may delete it.
+        """
+        recorded = self.rollout.status.release.stable_hash
+        known = any(each.hash == recorded for each in self.known)
+        alone = bool(self.serving) and all(each.digest == self.workload.digest for each in self.serving)
+        return self.parts and self.is_recorded and bool(recorded) and not known and alone and self.counted
 
     @property
     def approvals(self) -> tuple[Stamp, ...]:
@@ -146,6 +157,8 @@ class Facts:
     @cached_property
     def stable(self) -> ReplicaSet | None:
         """The revision that serves now; None when there is none to protect."""
+        if self.forgotten:
+            return None
         recorded = self.rollout.status.release.stable_hash
         if self.is_recorded:
             for each in self._owned_sets(self.workload):

@@ -62,10 +62,13 @@ def shrink(facts: Facts, total: int) -> Outcome:
 def takes_all(facts: Facts, total: int) -> bool:
     """Tell whether all pods are to be new, or are and must stay so.
 
-    Where none may be missing, the controller takes every stable pod away that comes back beside them.
+    Where none may be missing, the controller takes every stable pod away that comes back beside them; and
+    none can come back of a revision that is deleted.
     """
     workload = facts.workload
-    stuck = _has_all(facts) and (workload.max_surge > 0 or not workload.max_unavailable)
+    stuck = _has_all(facts) and (
+        facts.stable is None or workload.max_surge > 0 or not workload.max_unavailable
+    )
     beside = facts.canary is not None and not facts.inside and not handover.possible(facts)
     return workload.replicas > 0 and not beside and (total == workload.replicas or stuck)
 

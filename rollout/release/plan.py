@@ -138,7 +138,7 @@ def _behind_gate(facts: Facts) -> Plan:
     # It runs alone, and nobody knows of it any more: beside itself it cannot be released.
     alone = facts.parts and not facts.is_recorded and facts.stable in facts.same_template
     # The old template is back, or nothing serves that a release could protect.
-    if facts.returning or facts.stable is None or alone:
+    if facts.returning or (facts.stable is None and not facts.forgotten) or alone:
         return _unguarded(facts) if facts.counted else Plan(status)
     # A release that has ended: all that can be left is its gate (or this view of it is old).
     if facts.is_recorded and status.phase in {Phase.HEALTHY, Phase.DISABLED}:

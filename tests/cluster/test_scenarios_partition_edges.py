@@ -397,3 +397,53 @@ async def test_strategy_is_given_back_while_no_webhook_answers(product: Product,
     assert readiness.lowest() >= 4
     assert after["spec"]["strategy"] == strategy
     assert not is_paused(after)
+
+
+async def test_steps_are_followed_when_the_stable_revision_is_deleted_for_want_of_a_history(
+    app: Application,
+) -> None:
+    """With `revisionHistoryLimit: 0` it goes as soon as a step in the middle has made all pods new."""
+    deployment = limited(ONE_MISSING)
+    deployment["spec"]["revisionHistoryLimit"] = 0
+    plan = partition(step(20, "20%"), step(100, "100%"), step(100, "100%"), step(100, "100%"))
+    await app.deploy(plan, deployment=deployment)
+    before = await inventory.take(app)
+    await app.set_image(V2)
+    await app.waits(1, 4)
+
+    await app.approve()
+    await app.waits(2, 4)
+    await app.wait_for_all("replicasets", lambda found: len(found) == 1)
+    for number in (1, 3, 2):  # to the one after the present one would be no jump
+        await app.jump(number)
+        await app.waits(number, 4)
+        await app.serves(V2)
+        await app.answers_only(V2)
+    await app.jump(4)
+    await app.completes(4)
+
+    await app.serves(V2)
+    assert inventory.leftovers(before, await inventory.settled(app)) == []
+
+
+async def test_stable_revision_that_is_deleted_by_hand_leaves_nobody_without_a_pod(app: Application) -> None:
+    """Its pods end, and the controller makes all of them new: the Service leads to these."""
+    await app.deploy(partition(step(20, "20%"), step(50, "50%")))
+    before = await inventory.take(app)
+    await app.set_image(V2)
+    await app.waits(1, 2)
+    (stable,) = [
+        each for each in await app.cluster.list("replicasets", app.namespace) if image_of(each) == V1
+    ]
+
+    await app.kubectl("delete", "replicaset", stable["metadata"]["name"])
+    await app.serves(V2)
+    await app.waits(1, 2)
+    await app.answers_only(V2)
+    await app.approve()
+    await app.waits(2, 2)
+    await app.approve()
+    await app.completes(2)
+
+    await app.serves(V2)
+    assert inventory.leftovers(before, await inventory.settled(app)) == []

@@ -98,6 +98,7 @@ class ReleaseMachine(RuleBasedStateMachine):
         more=extras,
         ending=st.sampled_from(ENDINGS),
         way=st.tuples(st.integers(0, 14), st.integers(0, 3), st.integers(0, 12)),
+        history=st.sampled_from([10, 10, 0]),
     )
     def begin(
         self,
@@ -109,15 +110,18 @@ class ReleaseMachine(RuleBasedStateMachine):
         more: dict[str, Any],
         ending: str,
         way: tuple[int, int, int],
+        history: int,
     ) -> None:
         """Start anywhere in a release, so that short runs reach its end as often as its beginning.
 
-        ``size`` is replicas and grace; ``way``: writes, then approvals, then writes again.
+        ``size`` is replicas and grace; ``way``: writes, then approvals, then writes again; ``history``: how
+        many empty revisions the Deployment keeps.
         """
         replicas, grace = size
         more = {**more, **self.style}
         first, approvals, second = way
         self.world = World(replicas=replicas, setting=setting, limits=limits)
+        self.world.store.patch("Deployment", APP, {"spec": {"revisionHistoryLimit": history}})
         self.world.grace_seconds, self.world.more = grace, more
         self.world.store.create(rollout(steps, grace=grace, setting=setting, **more))
         if setting.by_reference:

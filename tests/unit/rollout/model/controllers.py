@@ -194,6 +194,21 @@ class _Sync:
                 return self.resize(each, max(0, _replicas(each) - spare))
         return False
 
+    def forget(self) -> bool:
+        """Delete the oldest of those that the history has no room for, once they are empty."""
+        limit = self.spec.get("revisionHistoryLimit", 10)
+        for each in sorted(self.old, key=_age)[: max(0, len(self.old) - limit)]:
+            status = each.get("status") or {}
+            counted = status.get("observedGeneration", 0) >= each["metadata"]["generation"]
+            if counted and not _replicas(each) and not status.get("replicas"):
+                self.store.delete("ReplicaSet", each["metadata"]["name"])
+                return True
+        return False
+
+    def is_complete(self) -> bool:
+        counts = ("replicas", "updatedReplicas", "availableReplicas")
+        return {(self.deployment.get("status") or {}).get(each) for each in counts} == {self.desired}
+
     def resize(self, target: JsonObject, size: int) -> bool:
         name, notes = target["metadata"]["name"], self._notes()
         has = target["metadata"].get("annotations") or {}
@@ -235,7 +250,10 @@ def sync_deployment(store: Store, name: str, seen: JsonObject | None = None) -> 
     if sync.adopt():
         return True
     standing = deployment["spec"].get("paused") or sync.is_scaling_event()
-    return (sync.scale() if standing else sync.roll()) or (deployment == present and sync.report())
+    if sync.scale() if standing else sync.roll():
+        return True
+    forgets = deployment["spec"].get("paused") or (not standing and sync.is_complete())
+    return (forgets and sync.forget()) or (deployment == present and sync.report())
 
 
 def limits(strategy: JsonObject, replicas: int) -> tuple[int, int]:

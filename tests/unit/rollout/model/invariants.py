@@ -596,7 +596,8 @@ def _parts_rest_soundly(world: World, workload: JsonObject) -> None:
     asked, here = workload["spec"]["replicas"], read_deployment(workload)
     # One pod at a time, and with as many new as old ones but for that: the controller takes from the older.
     level = here.max_surge + here.max_unavailable <= 1 and 2 * new == asked + here.max_surge + 1 >= asked
-    stuck = (new == asked and not _divisible(here)) or (level and new + 1 >= asked)
+    gone = len(own) == 1  # of a revision that is deleted no pod comes back
+    stuck = (new == asked and (gone or not _divisible(here))) or (level and new + 1 >= asked)
     text = f"{new} new pods where the step asks for {total}"
     expect("part", holds=new == total or (new > total and stuck), text=text)
 
@@ -648,7 +649,9 @@ def _whole(world: World, snapshot: Snapshot) -> set[str]:
         return set()
     inside = 1 <= step <= len(spec.steps)
     whole = inside and _total(world, spec.steps[step - 1], workload.replicas) == workload.replicas
-    stuck = bool(_alone(snapshot)) and not _divisible(workload)
+    others = (each for each in snapshot.replica_sets if each.owner_uid == workload.target.uid)
+    gone = all(each.digest == workload.digest for each in others)  # nothing is left that could come back
+    stuck = bool(_alone(snapshot)) and (gone or not _divisible(workload))
     return {workload.digest} if whole or stuck else set()
 
 
