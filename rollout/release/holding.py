@@ -2,9 +2,11 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 
 from rollout import messages, names
 from rollout.actions import Patch
+from rollout.release import moving
 from rollout.release.facts import GATE_ANNOTATIONS, Facts, guarded
 from rollout.release.outcome import DONE, Doing, Outcome, resting_on
 from rollout.snapshot import ReplicaSet
@@ -67,15 +69,23 @@ def _opened(facts: Facts) -> Outcome:
 def settle(facts: Facts) -> Outcome:
     """Leave only the stable revision running behind the gate, never below the Deployment's limits.
 
-    The controller of a paused Deployment gives every place that falls free to its largest ReplicaSet, and
-    restores a sole remaining one to full size. So the others are shrunk: pods that are not ready at once,
-    ready ones as far as the limits allow, the next when their replacements are ready. Nothing is done while
-    the controller is cutting: enlarged again, a set that still counts its lost pods seems to serve with them.
+    The controller of a paused Deployment gives every place that falls free to its largest ReplicaSet: pods
+    are moved by changes that it does not undo. Where each by itself would be undone, as of two of nearly one
+    size, two of them are made, one after the other.
     """
     if not facts.unsettled:
         return DONE
-    patches = (*_enlarged(facts), *_exchanged(facts)) if facts.scaled else ()
-    settling = Doing(messages.settles(facts.workload.target.name), patches)
+    settling = Doing(messages.settles(facts.workload.target.name))
+    if not facts.scaled:  # enlarged again, a set that still counts its lost pods seems to serve with them
+        return settling
+    largest = max(facts.unsettled, key=lambda each: (each.replicas, each.target.name))
+    on_their_way = moving.move(facts, largest, facts.stable, largest.replicas) if facts.stable else DONE
+    return replace(on_their_way, waits_for=settling.waits_for) if on_their_way else _swapped(facts)
+
+
+def _swapped(facts: Facts) -> Outcome:
+    """Make the stable revision the largest, and give its controller places to fill by it."""
+    settling = Doing(messages.settles(facts.workload.target.name), (*_enlarged(facts), *_exchanged(facts)))
     return resting_on((facts.workload.target, *(each.target for each in facts.serving)), settling)
 
 

@@ -16,6 +16,7 @@ from rollout.release import (
     forecast,
     handover,
     holding,
+    moving,
     parts,
     pods,
     routes,
@@ -131,7 +132,7 @@ RULES: dict[str, tuple[Change, Callable[[], None]]] = {
         drills.change_in_the_middle_of_a_roll,
     ),
     "settling keeps to the limits": (
-        without(holding, "_serving", lambda _: 0),
+        without(forecast.Outlook, "spare", lambda *_: 99),
         drills.change_in_the_middle_of_a_roll,
     ),
     "the stable Service is widened again": (without(closing, "_widen"), drills.completes),
@@ -217,7 +218,7 @@ RULES: dict[str, tuple[Change, Callable[[], None]]] = {
         drills_inside.batches,
     ),
     "a push leads where it shall": (
-        without(parts._Way, "_leads", lambda *_: True),  # noqa: SLF001 - the rule itself
+        without(moving._Way, "_leads", lambda *_: True),  # noqa: SLF001 - the rule itself
         drills_inside.batches_with_a_surge,
     ),
     "the strategy is narrowed": (without(strategy, "narrow"), drills_inside.no_more_pods),
