@@ -33,8 +33,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
         if not private_namespaces.inside():
             item.add_marker(outside)
-    # The quick tests first, in whatever order they have among themselves.
-    items.sort(key=lambda item: item.get_closest_marker("cluster") is not None)
+    # The quick tests first, in whatever order they have among themselves; nothing long at the end, where the
+    # other workers would have nothing to do.
+    items.sort(key=lambda item: (_is(item, "cluster"), not _is(item, "long")))
+
+
+def _is(item: pytest.Item, marker: str) -> bool:
+    return item.get_closest_marker(marker) is not None
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

@@ -17,6 +17,8 @@ from tests.cluster.partitions import counts, divided, limited, partition, releas
 from tests.cluster.plans import step
 from tests.cluster.readiness import counting
 
+pytestmark = pytest.mark.long
+
 LABEL = "app.kubernetes.io/name=sluice"
 CLUSTER_SCOPED = (
     "clusterroles,clusterrolebindings,mutatingwebhookconfigurations,validatingwebhookconfigurations"

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from itertools import product
 
+import pytest
 import pytest_asyncio
 
 from sandbox.cluster import Cluster
@@ -17,6 +18,8 @@ from tests.cluster.kubevela import UnderVela, deployed, with_traits
 from tests.vela import cli, walkthrough
 from tests.vela.core import RUNNING, Vela
 from tests.vela.definitions import addon
+
+pytestmark = pytest.mark.long
 
 _OURS = ("sluice.dev/", "rollouts.kruise.io/")
 _CLUSTER_WIDE = (

@@ -29,6 +29,8 @@ from tests.vela import cli, walkthrough, writing
 from tests.vela.applications import render
 from tests.vela.core import BUSY, RUNNING, SUSPENDED, Vela, beside
 
+pytestmark = pytest.mark.long
+
 _PAUSED = "Rollout has been paused, you can resume it by kube-cli"
 _STORM = 20
 

@@ -18,6 +18,8 @@ from tests.cluster.partitions import STRATEGY, has, partition
 from tests.cluster.plans import plan, step
 from tests.cluster.readiness import counting
 
+pytestmark = pytest.mark.long
+
 _RATE = 30.0
 """Requests a second: enough to see a share that is wrong for the time of one apply."""
 

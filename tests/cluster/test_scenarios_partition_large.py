@@ -11,7 +11,7 @@ from tests.cluster.partitions import counts, partition
 from tests.cluster.plans import step
 from tests.cluster.readiness import counting
 
-pytestmark = pytest.mark.minors
+pytestmark = [pytest.mark.minors, pytest.mark.long]
 
 _PODS, _BATCHES = 200, 10
 _MISSING = 20

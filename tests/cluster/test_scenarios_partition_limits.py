@@ -21,7 +21,7 @@ from tests.cluster.plans import step
 from tests.cluster.product import Product
 from tests.cluster.readiness import counting
 
-pytestmark = pytest.mark.minors
+pytestmark = [pytest.mark.minors, pytest.mark.long]
 
 _REPLICAS = (2, 3, 4, 5, 7, 10, *((20, 35, 50) if WIDE else ()))
 _SHARES = (0.01, 0.3, 0.5, 0.8)

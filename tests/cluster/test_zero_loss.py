@@ -10,6 +10,8 @@ from benchmarks.zero_loss.runs import installed, play
 from benchmarks.zero_loss.scenarios import SCENARIOS
 from tests.cluster.product import Product
 
+pytestmark = pytest.mark.long
+
 BY_NAME = {each.name: each for each in SCENARIOS}
 
 

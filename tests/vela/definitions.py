@@ -1,6 +1,7 @@
 """The addon's definitions, evaluated as KubeVela does: a template, what a user gives, and what vela knows."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -53,19 +54,32 @@ class Definition:
 
     def is_healthy(self, context: JsonObject) -> bool:
         """Evaluate the health rule; what cannot be evaluated is not healthy."""
-        return self._status("healthPolicy", "isHealth", context) is True
+        return self._told(context).get("isHealth") is True
 
     def message(self, context: JsonObject) -> str:
         """Evaluate the message; empty where that cannot be."""
-        return str(self._status("customStatus", "message", context) or "")
+        return str(self._told(context).get("message") or "")
 
-    def _status(self, rule: str, part: str, context: JsonObject) -> Any:
+    def _told(self, context: JsonObject) -> JsonObject:
+        """Evaluate both rules, at once where both can be."""
+        status = self.attributes["attributes"]["status"]
+        rules = {"isHealth": status["healthPolicy"], "message": status["customStatus"]}
         try:
-            return cue.evaluate(
-                part, self.attributes["attributes"]["status"][rule] + "\n" + cue.value("context", context)
-            )
+            return _evaluated(rules, context)
         except cue.CueError:
-            return None
+            found: JsonObject = {}
+            for name, rule in rules.items():
+                with suppress(cue.CueError):
+                    found |= _evaluated({name: rule}, context)
+            return found
+
+
+def _evaluated(rules: Mapping[str, str], context: JsonObject) -> JsonObject:
+    """Give the named field of each rule, every rule in a scope of its own."""
+    texts = "".join(f"rule_{name}: {{\n{rule}\n}}\n" for name, rule in rules.items())
+    asked = ", ".join(f"{name}: rule_{name}.{name}" for name in rules)
+    found: JsonObject = cue.evaluate(f"{{{asked}}}", texts + cue.value("context", context))
+    return found
 
 
 @cache
