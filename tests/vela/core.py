@@ -314,7 +314,7 @@ class Vela:
 
     async def _listed(self, asked: JsonObject) -> list[JsonObject]:
         """List what a step asks for; without what no step looks at."""
-        resource, chosen = asked["resource"], asked["filter"]
+        resource, chosen = asked["value"], asked["filter"]
         collection = path(f"{resource['apiVersion']}/{_plural(resource['kind'])}", chosen["namespace"])
         labels = ",".join(f"{key}={value}" for key, value in chosen["matchingLabels"].items())
         found = await self.api.get(f"{collection}?labelSelector={quote(labels)}")
@@ -322,8 +322,8 @@ class Vela:
             {
                 "metadata": {key: each["metadata"][key] for key in ("name", "generation")},
                 "spec": {"objectRef": each["spec"].get("objectRef")},
-                "status": each.get("status", {}),
             }
+            | ({"status": each["status"]} if "status" in each else {})
             for each in found["items"]
         ]
 

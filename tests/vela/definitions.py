@@ -17,11 +17,18 @@ _STEPS = """
 op: {
 	#Deploy: {...}
 	#List: {
+		#do: "list"
+		#provider: "kube"
 		resource: {apiVersion: string, kind: string}
 		filter?: {namespace?: string, matchingLabels?: {...}}
 		list?: {...}
+		...
 	}
-	#ConditionalWait: {continue: bool, message?: string}
+	#ConditionalWait: {
+		#do: "wait"
+		continue: bool
+		message?: string
+	}
 }
 """
 """What only vela can import: steps of a workflow, as far as their own fields go."""

@@ -284,46 +284,66 @@ def test_workflow_step_is_limited_to_components_and_policies_that_it_names() -> 
     assert "selector" not in every["inlinePolicies"][0]["properties"]
 
 
-def _rollout(name: str, generation: int, phase: str, state: str) -> JsonObject:
+def _rolling(reason: str) -> list[JsonObject]:
+    """Give the conditions of a Rollout that does what this reason says."""
+    return [{"type": "Succeeded", "reason": "Completed"}, {"type": "Progressing", "reason": reason}]
+
+
+def _rollout(name: str, generation: int, phase: str, state: str, reason: str = "InRolling") -> JsonObject:
     """Give a Rollout that was made for a component of this name."""
     told = {"observedWorkloadGeneration": generation, "currentStepState": state}
     return {
         "metadata": {"name": name},
         "spec": {"objectRef": {"workloadRef": {"name": name}}},
-        "status": {"phase": phase, "canaryStatus": told},
+        "status": {"phase": phase, "canaryStatus": told, "conditions": _rolling(reason)},
     }
 
 
 _REACHED = _rollout("a", 3, "Progressing", "StepPaused")
-_ALL_OUT = _rollout("a", 3, "Healthy", "Completed")
+_ALL_OUT = _rollout("a", 3, "Healthy", "Completed", "Completed")
 _STARTS = _rollout("a", 3, "Progressing", "StepUpgrade")
-_ENDS = _rollout("a", 3, "Progressing", "Completed")
-_DISABLED = _rollout("a", 3, "Disabled", "StepPaused")
-_UNTOLD = {**_REACHED, "status": {}}
+_UNTOLD = {key: _REACHED[key] for key in ("metadata", "spec")}
+
+
+def _found(rollouts: list[JsonObject] | None, deployments: list[JsonObject] | None) -> JsonObject:
+    """Give what a step has listed; None where that went wrong, which newer ones tell with an empty list."""
+    lists = {"rollouts": rollouts, "deployments": deployments}
+    return {
+        name: {"list": {"items": each or []}} | ({"err": {}} if each is None else {})
+        for name, each in lists.items()
+    }
+
+
+def _deployments(*names: str) -> list[JsonObject]:
+    """Give Deployments as they are after their third change."""
+    return [{"metadata": {"name": name, "generation": 3}} for name in names]
 
 
 @pytest.mark.parametrize(
-    ("rollouts", "generation", "behind"),
+    ("rollouts", "behind"),
     [
-        ([_REACHED], 3, ""),
-        ([_ALL_OUT], 3, ""),
-        ([_REACHED], 4, "a"),
-        ([_ALL_OUT], 4, "a"),
-        ([_STARTS], 3, "a"),
-        ([_ENDS], 3, "a"),
-        ([_DISABLED], 3, "a"),
-        ([_UNTOLD], 3, "a"),
-        ([_rollout("b", 3, "Progressing", "StepPaused"), _STARTS], 3, "a"),
-        ([_rollout("of another workload", 1, "Progressing", "StepUpgrade")], 3, ""),
-        ([], 3, ""),
+        ([_REACHED], ""),
+        ([_ALL_OUT], ""),
+        ([_rollout("a", 2, "Progressing", "StepPaused")], "a"),
+        ([_rollout("a", 9, "Progressing", "StepPaused")], "a"),
+        ([_rollout("a", 2, "Healthy", "Completed", "Completed")], "a"),
+        ([_STARTS], "a"),
+        ([_rollout("a", 3, "Progressing", "StepPaused", "Paused")], "a"),
+        ([_rollout("a", 3, "Progressing", "StepPaused", "Cancelling")], "a"),
+        ([_rollout("a", 3, "Progressing", "Completed", "Finalising")], "a"),
+        ([_rollout("a", 3, "Disabled", "StepPaused", "Disabled")], "a"),
+        ([_UNTOLD], "a"),
+        ([{**_UNTOLD, "status": {}}], "a"),
+        ([_rollout("b", 3, "Progressing", "StepPaused"), _STARTS], "a"),
+        ([_rollout("of another workload", 1, "Progressing", "StepUpgrade")], ""),
+        ([], ""),
     ],
 )
 def test_share_is_reached_when_that_is_said_of_the_deployment_as_it_is(
-    rollouts: list[JsonObject], generation: int, behind: str
+    rollouts: list[JsonObject], behind: str
 ) -> None:
     """A Rollout that has not looked at what was just written says nothing of it."""
-    deployments = [{"metadata": {"name": name, "generation": generation}} for name in ("a", "b")]
-    found = {"rollouts": {"list": {"items": rollouts}}, "deployments": {"list": {"items": deployments}}}
+    found = _found(rollouts, _deployments("a", "b"))
 
     waiting = definition("canary-deploy").render("wait", {"weight": 20}, _APPLICATION, **found)
 
@@ -333,18 +353,48 @@ def test_share_is_reached_when_that_is_said_of_the_deployment_as_it_is(
 
 def test_share_waits_for_no_component_that_its_step_does_not_name() -> None:
     """Another one may be in the middle of a release of its own."""
-    deployments = [{"metadata": {"name": "a", "generation": 3}}]
-    found = {"rollouts": {"list": {"items": [_STARTS]}}, "deployments": {"list": {"items": deployments}}}
-    step = definition("canary-deploy")
+    found, step = _found([_STARTS], _deployments("a")), definition("canary-deploy")
 
     for components, expected in ((["b"], True), (["b", "a"], False), ([], False)):
         parameter = {"weight": 20, "components": components}
         assert step.render("wait", parameter, _APPLICATION, **found)["continue"] is expected
 
 
-def test_share_waits_while_nothing_can_be_listed() -> None:
+@pytest.mark.parametrize(
+    "found",
+    [
+        {},
+        {"rollouts": _found([_REACHED], [])["rollouts"]},
+        {"deployments": _found([], _deployments("a"))["deployments"]},
+        _found(None, _deployments("a")),
+        _found([_REACHED], None),
+    ],
+)
+def test_share_waits_while_nothing_can_be_listed(found: JsonObject) -> None:
     """What could not be read is read again at the next look."""
-    assert not definition("canary-deploy").render("wait", {"weight": 20}, _APPLICATION)["continue"]
+    waiting = definition("canary-deploy").render("wait", {"weight": 20}, _APPLICATION, **found)
+
+    assert waiting["continue"] is False
+
+
+_ORDER = ["deploy", "rollouts", "deployments", "wait"]
+
+
+def test_workflow_step_is_written_for_every_engine_that_runs_it() -> None:
+    """Older ones look each field up by its name, which a hidden one has not; newer ones list ``value``."""
+    step = definition("canary-deploy")
+    own = step.template.partition("template: {")[0] or step.template
+
+    fields = re.findall(r"^\t(\w+): *(?:op\.#\w+ &|[^{\s]|\[)", own, re.MULTILINE)
+    lists = [step.render(each, {"weight": 20}, _APPLICATION) for each in ("rollouts", "deployments")]
+
+    assert [each for each in fields if each in _ORDER] == _ORDER
+    assert [each for each in fields if each.startswith("_")] == []
+    assert [each["value"] for each in lists] == [each["resource"] for each in lists]
+    assert [each["filter"]["matchingLabels"] for each in lists] == [
+        {"app.oam.dev/name": "shop", "trait.oam.dev/type": "rolling-release"},
+        {"app.oam.dev/name": "shop"},
+    ]
 
 
 @pytest.mark.parametrize(
@@ -380,6 +430,12 @@ def _live(
     return {"outputs": {"rollout": found}, "parameter": asked or {"weight": 20}}
 
 
+def _waiting(reason: str = "InRolling", **said: Any) -> JsonObject:
+    """Give one that waits at its step."""
+    told: JsonObject = {"canaryStatus": {"currentStepState": "StepPaused"}, "conditions": _rolling(reason)}
+    return _live(phase="Progressing", **said, **told)
+
+
 @pytest.mark.parametrize(
     ("live", "healthy"),
     [
@@ -405,9 +461,12 @@ def test_trait_is_healthy_when_its_rollout_is_and_that_was_said_of_it_as_it_is(
         (_live(observed=None), False),
         (_live(phase="Progressing"), False),
         (_live(phase="Progressing", canaryStatus={"currentStepState": "StepUpgrade"}), False),
-        (_live(phase="Progressing", canaryStatus={"currentStepState": "StepPaused"}), True),
-        (_live(phase="Progressing", observed=2, canaryStatus={"currentStepState": "StepPaused"}), False),
-        (_live(phase="Progressing", weight=50, canaryStatus={"currentStepState": "StepPaused"}), False),
+        (_waiting(), True),
+        (_waiting("Paused"), False),
+        (_waiting("Cancelling"), False),
+        (_live(phase="Progressing", canaryStatus={"currentStepState": "StepPaused"}), False),
+        (_waiting(observed=2), False),
+        (_waiting(weight=50), False),
         (_live(phase="Initial", message="Workload Not Found"), True),
         (_live(phase="Initial", message="spec.strategy: nothing that we know"), False),
         (_live(phase="Healthy"), True),
