@@ -122,20 +122,31 @@ class Facts:
         """Tell whether the stable revision is known for sure: a view that lags must not name another one."""
         if not self.is_recorded:
             return self.counted
+        released = self.rollout.status.release.stable_hash and self.workload.status_replicas
+        return not released or self._stands or self.forgotten
+
+    @property
+    def _stands(self) -> bool:
+        """Tell whether the revision is there that was stable when the release began."""
         recorded = self.rollout.status.release.stable_hash
-        known = any(each.hash == recorded for each in self._owned_sets(self.workload))
-        return known or not recorded or self.workload.status_replicas == 0 or self.forgotten
+        return any(each.hash == recorded for each in self.known)
+
+    @property
+    def _gone(self) -> bool:
+        """Tell whether it is surely gone: deleted by somebody, or empty where no history is kept."""
+        recorded = self.is_recorded and bool(self.rollout.status.release.stable_hash)
+        return recorded and not self._stands and self.counted
 
     @cached_property
     def forgotten(self) -> bool:
-        """Tell whether the stable revision exists no more, and all pods of the Deployment are new.
+        """Tell whether the stable revision is gone, and all pods of the Deployment are new."""
+        new = bool(self.serving) and all(each.digest == self.workload.digest for each in self.serving)
+        return self.parts and self._gone and new
 
-        One that keeps no history loses it as soon as it is empty, and anybody may delete it.
-        """
-        recorded = self.rollout.status.release.stable_hash
-        known = any(each.hash == recorded for each in self.known)
-        alone = bool(self.serving) and all(each.digest == self.workload.digest for each in self.serving)
-        return self.parts and self.is_recorded and bool(recorded) and not known and alone and self.counted
+    @property
+    def lost(self) -> bool:
+        """Tell whether the stable revision is gone, and others serve: one that the controller woke for it."""
+        return self._gone and any(each.digest != self.workload.digest for each in self.serving)
 
     @property
     def approvals(self) -> tuple[Stamp, ...]:

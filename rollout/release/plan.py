@@ -129,7 +129,7 @@ def _unguided(facts: Facts, held: Status) -> Plan:
         return closing.take_back(facts)
     if held.reason is Reason.FINALISING and facts.is_recorded:
         return closing.let_out(facts)
-    outcome = silence_empty(facts)
+    outcome = (closing.unite(facts) if facts.forgotten else DONE) or silence_empty(facts)
     return Plan(held, outcome.actions if outcome else (), look_again_at=outcome.until if outcome else None)
 
 
@@ -146,12 +146,17 @@ def _behind_gate(facts: Facts) -> Plan:
     # What is being let out needs no stable revision: one that keeps no history is deleted when it is empty.
     let_out = facts.is_recorded and status.reason is Reason.FINALISING
     if not (facts.in_view or let_out):
-        return Plan(status)
+        return _unseen(facts)
     # A template that came past the webhook gets its own release id before anything is recorded of it.
     if facts.workload.gate and facts.workload.gate.release != facts.release:
         outcome = holding.hold(facts)
         return Plan(status, outcome.actions if outcome else ())
     return _held(facts)
+
+
+def _unseen(facts: Facts) -> Plan:
+    """Wait until the stable revision can be seen or, where it is gone, begin anew beside what serves now."""
+    return advancing.start(facts) if facts.lost else Plan(facts.rollout.status)
 
 
 def _unguarded(facts: Facts) -> Plan:
@@ -197,7 +202,7 @@ def _without_gate(facts: Facts) -> Plan:
     if facts.out and not (facts.parts and facts.is_recorded):
         return closing.accept(facts)
     if not facts.in_view:
-        return Plan(status)
+        return _unseen(facts)
     # Somebody opened the gate behind our back: what was held stays held, and a new template is a new release.
     return advancing.advance(facts) if facts.is_recorded else advancing.start(facts)
 

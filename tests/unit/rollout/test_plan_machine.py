@@ -163,6 +163,15 @@ class ReleaseMachine(RuleBasedStateMachine):
         self.happened()
 
     @precondition(has_workload)
+    @rule(choice=st.integers(0, 5))
+    def delete_revision(self, choice: int) -> None:
+        """Delete one of the Deployment's ReplicaSets, and with it its pods."""
+        own = self.world.sets_of(self.world.workload or {})
+        if own:
+            self.world.store.delete("ReplicaSet", own[choice % len(own)])
+        self.happened()
+
+    @precondition(has_workload)
     @rule(replicas=st.sampled_from([0, 1, 2, 3, 5, 8, 20]))
     def scale(self, replicas: int) -> None:
         """Change the number of pods."""

@@ -206,8 +206,9 @@ class _Sync:
         return False
 
     def is_complete(self) -> bool:
-        counts = ("replicas", "updatedReplicas", "availableReplicas")
-        return {(self.deployment.get("status") or {}).get(each) for each in counts} == {self.desired}
+        status, metadata = self.deployment.get("status") or {}, self.deployment["metadata"]
+        counts = {status.get(each) for each in ("replicas", "updatedReplicas", "availableReplicas")}
+        return counts == {self.desired} and status.get("observedGeneration", 0) >= metadata["generation"]
 
     def resize(self, target: JsonObject, size: int) -> bool:
         name, notes = target["metadata"]["name"], self._notes()

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from rollout import names
 from rollout.actions import Create, Delete, Patch, Propagation, Write
-from rollout.observation import read_deployment
+from rollout.observation import read_deployment, read_replica_set
 from rollout.parsing import parse
 from rollout.release.engagement import resolved
 from rollout.release.plan import Plan
@@ -76,7 +76,8 @@ def status_write_is_allowed(world: World, snapshot: Snapshot, made: Plan) -> Non
     if after.phase is Phase.HEALTHY and before.reason is Reason.FINALISING:
         _is_rolled_out(snapshot)
     same = (old.id, old.digest) == (new.id, new.digest) and after.phase is Phase.PROGRESSING
-    begins_anew = not same or before.reason is Reason.CANCELLING
+    anew_beside_others = _is_gone(snapshot) and new.step == 1
+    begins_anew = not same or before.reason is Reason.CANCELLING or anew_beside_others
     finishes = after.reason is Reason.FINALISING and before.reason is not Reason.FINALISING
     if begins_anew or (finishes and _is_out(snapshot)):
         return
@@ -116,6 +117,17 @@ def _is_rolled_out(snapshot: Snapshot) -> None:
     expect(
         "completed-means-out", holds=whole and seen, text=f"completed with {workload.updated} pods updated"
     )
+
+
+def _is_gone(snapshot: Snapshot) -> bool:
+    """Tell whether the stable revision of the release does not exist any more."""
+    recorded, uid = (
+        snapshot.rollout.status.release.stable_hash,
+        snapshot.workload and snapshot.workload.target.uid,
+    )
+    return bool(recorded) and recorded not in {
+        each.hash for each in snapshot.replica_sets if each.owner_uid == uid
+    }
 
 
 def _is_jump(old: Release, new: Release, steps: int) -> bool:
@@ -596,7 +608,8 @@ def _parts_rest_soundly(world: World, workload: JsonObject) -> None:
     asked, here = workload["spec"]["replicas"], read_deployment(workload)
     # One pod at a time, and with as many new as old ones but for that: the controller takes from the older.
     level = here.max_surge + here.max_unavailable <= 1 and 2 * new == asked + here.max_surge + 1 >= asked
-    gone = len(own) == 1  # of a revision that is deleted no pod comes back
+    # Of a revision that is deleted no pod comes back.
+    gone = world.release["stableRevision"] not in {read_replica_set(each).hash for each in own}
     stuck = (new == asked and (gone or not _divisible(here))) or (level and new + 1 >= asked)
     text = f"{new} new pods where the step asks for {total}"
     expect("part", holds=new == total or (new > total and stuck), text=text)
@@ -649,9 +662,8 @@ def _whole(world: World, snapshot: Snapshot) -> set[str]:
         return set()
     inside = 1 <= step <= len(spec.steps)
     whole = inside and _total(world, spec.steps[step - 1], workload.replicas) == workload.replicas
-    others = (each for each in snapshot.replica_sets if each.owner_uid == workload.target.uid)
-    gone = all(each.digest == workload.digest for each in others)  # nothing is left that could come back
-    stuck = bool(_alone(snapshot)) and (gone or not _divisible(workload))
+    # Of a revision that is deleted no pod comes back.
+    stuck = bool(_alone(snapshot)) and (_is_gone(snapshot) or not _divisible(workload))
     return {workload.digest} if whole or stuck else set()
 
 

@@ -526,6 +526,13 @@ class World:
         """Return the share of requests that goes to the canary, in percent."""
         return self.sent().weight
 
+    def sets_of(self, owner: JsonObject) -> list[str]:
+        """Name the ReplicaSets of a Deployment."""
+        uid = owner["metadata"]["uid"]
+        return sorted(
+            each["metadata"]["name"] for each in self.store.of_kind("ReplicaSet") if owner_of(each) == uid
+        )
+
     def tags_running(self, owner: JsonObject) -> set[str]:
         """Return the versions of the pods that a Deployment's ReplicaSets run."""
         uid = owner["metadata"]["uid"]

@@ -1,11 +1,11 @@
-"""Partition style where the stable revision is no more: no history is kept, or somebody deleted it."""
+"""The stable revision is no more: no history is kept, or somebody deleted it."""
 
 from typing import Any
 
 import pytest
 
 from rollout.wire import JsonObject
-from tests.unit.rollout.model.objects import step
+from tests.unit.rollout.model.objects import rollout, step
 from tests.unit.rollout.model.partitions import events, governed, revision
 from tests.unit.rollout.model.reconciling import settle
 from tests.unit.rollout.model.routing import APP, BY_INGRESS
@@ -107,3 +107,79 @@ def test_stable_revision_deleted_by_hand_does_not_leave_requests_without_a_pod(
         settle(world)
     assert world.status["phase"] == "Healthy"
     assert world.leftovers() == []
+
+
+def _with_a_history(style: str) -> World:
+    """Return a release of v2 that rests at its first step, where v1 is stable and v0 in the history."""
+    world = World(tag="v0", replicas=5, setting=BY_INGRESS)
+    world.more = {"enableExtraWorkloadForCanary": style == "canary"}
+    plan = [step(20, "20%"), step(50, "60%"), step(100, "100%")]
+    world.store.create(rollout(plan, setting=BY_INGRESS, **world.more))
+    settle(world)
+    for tag in ("v1", "v2"):
+        world.apply_template(tag)
+        settle(world)
+        while tag == "v1" and world.status["phase"] == "Progressing":
+            world.approve_present_step()
+            settle(world)
+    return world
+
+
+@pytest.mark.parametrize("moment", [None, 0, 3, 6, 9, 12, 15])
+@pytest.mark.parametrize("style", ["canary", "partition"])
+def test_release_begins_anew_beside_what_the_controller_woke_for_a_deleted_revision(
+    style: str, moment: int | None
+) -> None:
+    """A paused Deployment without pods is given those of its history: they are what serves then."""
+    world = _with_a_history(style)
+    if moment is not None:  # in the middle of the second step
+        world.approve_present_step()
+        for number, _ in enumerate(events(world)):
+            if number == moment:
+                break
+    world.store.delete("ReplicaSet", revision(world, "v1")["metadata"]["name"])
+    settle(world)
+
+    assert world.ready_pods(APP)
+    assert world.release["currentStepState"] == "StepPaused"
+    assert world.release["observedWorkloadGeneration"] == (world.workload or {})["metadata"]["generation"]
+    while world.status["phase"] == "Progressing":
+        world.approve_present_step()
+        settle(world)
+    assert world.ready_by_tag() == {"v2": 5}
+    assert world.leftovers() == []
+
+
+def test_third_version_begins_beside_the_second_where_the_stable_one_is_deleted() -> None:
+    """Nobody may take its pods back to a revision that is no more, nor leave a Service held to it."""
+    for moment in range(0, 40, 2):
+        world = governed(step(20, "20%"), step(50, "60%"), step(100, "100%"), replicas=5, setting=BY_INGRESS)
+        world.apply_template("v2")
+        settle(world)
+        world.approve_present_step()
+        settle(world)
+        world.apply_template("v3")
+        for number, _ in enumerate(events(world)):
+            if number == moment:
+                break
+        world.store.delete("ReplicaSet", revision(world, "v1")["metadata"]["name"])
+        settle(world)
+
+        assert world.ready_pods(APP)
+        assert world.release["currentStepIndex"] == 1
+        assert world.release["currentStepState"] == "StepPaused"
+
+
+def test_service_is_widened_for_a_broken_plan_whose_stable_revision_is_deleted() -> None:
+    """Nothing is decided by a plan that cannot be read, but requests are led to the pods that there are."""
+    world = governed(step(20, "20%"), step(100, "100%"), replicas=5, setting=BY_INGRESS)
+    world.apply_template("v2")
+    settle(world)
+    world.change_spec({"strategy": {"canary": {"steps": []}}})
+    world.store.delete("ReplicaSet", revision(world, "v1")["metadata"]["name"])
+    for _ in events(world):
+        pass
+
+    assert world.ready_pods(APP)
+    assert world.canary_weight() == 0
+    assert world.gate_closed
