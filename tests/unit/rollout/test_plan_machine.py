@@ -166,9 +166,7 @@ class ReleaseMachine(RuleBasedStateMachine):
     @rule(choice=st.integers(0, 5))
     def delete_revision(self, choice: int) -> None:
         """Delete one of the Deployment's ReplicaSets, and with it its pods."""
-        own = self.world.sets_of(self.world.workload or {})
-        if own:
-            self.world.store.delete("ReplicaSet", own[choice % len(own)])
+        self.world.delete_revision(choice)
         self.happened()
 
     @precondition(has_workload)

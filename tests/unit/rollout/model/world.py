@@ -68,7 +68,7 @@ class World:
         self.torn = False
         """A user went past the webhook: what follows from that is not held against the engine."""
         self.woken = False
-        """A Deployment scaled up from zero may have woken the version that its gate holds, until we rest."""
+        """The version that the gate holds may be woken, until we rest: by scaling, or for one deleted."""
         self.hand_on_route = False
         """A user changed or deleted the canary Ingress: its timing is theirs."""
         self.hand_on_service = False
@@ -280,6 +280,15 @@ class World:
             )
             self.woken = self.woken or any(tag_of(each["spec"]["template"]) == tag for each in own)
         self.store.patch("Deployment", APP, {"spec": {"replicas": replicas}})
+
+    def delete_revision(self, choice: int) -> None:
+        """Delete a ReplicaSet of the Deployment; its controller may wake any other in its place."""
+        uid = (self.workload or {})["metadata"]["uid"]
+        own = [each for each in self.store.of_kind("ReplicaSet") if owner_of(each) == uid]
+        if own:
+            found = sorted(each["metadata"]["name"] for each in own)
+            self.store.delete("ReplicaSet", found[choice % len(own)])
+            self.woken = True
 
     def approve(self, value: str) -> None:
         """Write the approval annotation: the webhook stamps it, and while it is away the write fails."""
@@ -525,13 +534,6 @@ class World:
     def canary_weight(self) -> int:
         """Return the share of requests that goes to the canary, in percent."""
         return self.sent().weight
-
-    def sets_of(self, owner: JsonObject) -> list[str]:
-        """Name the ReplicaSets of a Deployment."""
-        uid = owner["metadata"]["uid"]
-        return sorted(
-            each["metadata"]["name"] for each in self.store.of_kind("ReplicaSet") if owner_of(each) == uid
-        )
 
     def tags_running(self, owner: JsonObject) -> set[str]:
         """Return the versions of the pods that a Deployment's ReplicaSets run."""
