@@ -7,7 +7,7 @@ The situation is judged anew each time, from what is, in the order of the guards
 from dataclasses import replace
 
 from rollout import messages, names
-from rollout.actions import Action, Patch
+from rollout.actions import Action, Confirm, Patch
 from rollout.release import advancing, closing, engagement, holding, resting, strategy
 from rollout.release.facts import Facts, guarded
 from rollout.release.outcome import DONE, Outcome
@@ -156,7 +156,11 @@ def _behind_gate(facts: Facts) -> Plan:
 
 def _unseen(facts: Facts) -> Plan:
     """Wait until the stable revision can be seen or, where it is gone, begin anew beside what serves now."""
-    return advancing.start(facts) if facts.lost else Plan(facts.rollout.status)
+    if not facts.lost:
+        return Plan(facts.rollout.status)
+    # In an old view it may not be there yet: what serves, and how many pods that are, is looked at once more.
+    present = Confirm((facts.workload.target, *(each.target for each in facts.serving)))
+    return replace(advancing.start(facts), actions=(present,))
 
 
 def _unguarded(facts: Facts) -> Plan:

@@ -286,3 +286,23 @@ def test_grace_is_counted_from_the_write_and_not_from_its_plan(setting: Setting)
     settle(world)
 
     assert world.now - silent == timedelta(seconds=world.grace_seconds)
+
+
+def test_revision_that_a_view_does_not_show_yet_is_not_taken_for_deleted() -> None:
+    """ReplicaSets as they were before the stable one was made: the one before it serves there, all of it."""
+    world = World(tag="v0", replicas=5, setting=BY_INGRESS)
+    world.store.create(rollout([step(20, "20%"), step(None, "100%")], setting=BY_INGRESS))
+    settle(world)
+    before = {key: each for key, each in world.store.objects.items() if key[0] == "ReplicaSet"}
+    world.apply_template("v1")
+    settle(world)
+    world.approve_present_step()
+    settle(world)
+    world.apply_template("v2")
+    settle(world)
+    now = dict(world.store.objects)
+
+    reconcile(world, {key: each for key, each in now.items() if key[0] != "ReplicaSet"} | before)
+
+    assert dict(world.store.objects) == now
+    assert world.release["currentStepState"] == "StepPaused"
