@@ -81,6 +81,13 @@ def settle(facts: Facts) -> Outcome:
     return on_their_way or Doing(messages.settles(facts.workload.target.name))
 
 
+def rid_of_others(facts: Facts) -> Outcome:
+    """Wait until none is left of the pods that were given back: a Service that is widened next finds them."""
+    others = (each for each in facts.known if each is not facts.stable and each is not facts.newest)
+    leaving = any(each.present or not each.observed for each in others)
+    return Doing(messages.settles(facts.workload.target.name)) if leaving else DONE
+
+
 def _replaced(facts: Facts) -> ReplicaSet | None:
     """Give the version that goes next, of those that were replaced in the middle of their release."""
     return min(facts.unsettled, key=lambda each: (-each.replicas, _age(each)), default=None)

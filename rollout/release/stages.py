@@ -154,8 +154,10 @@ def _joined(refs: Iterable[TrafficRoutingRef], work: _OnRouting) -> Task:
 
 def _settled(facts: Facts) -> Outcome:
     """Leave only one revision beside that of the release; no request is on its way to those that go."""
-    if not facts.parts or not facts.unsettled:
+    if not facts.parts:
         return holding.settle(facts)
+    if not facts.unsettled:
+        return parts.rid_of_others(facts)
     quiet = closing.silence(facts) or routes.unseen(facts.snapshot)
     return quiet or resting_on(routes.observed(facts), parts.settle(facts))
 

@@ -386,6 +386,20 @@ def test_third_version_begins_where_scaling_took_the_last_stable_pod() -> None:
     assert world.ready_by_tag() == {"v3": 1}
 
 
+@every_limit
+def test_service_is_not_widened_over_pods_that_are_given_back(limits: JsonObject | None) -> None:
+    """Asked to have none, their set has them still when a step of all pods would open the Service."""
+    world = released(step(20, 1), step(20, 1), replicas=2, limits=limits, setting=BY_INGRESS, approved=1)
+    world.apply_template("v3")
+    world.scale(1)
+    versions = set[str]()
+    for _ in events(world, hasty=True):
+        versions |= {pod.tag for name, pod in world.store.pods.items() if name in world.ready_pods(APP)}
+
+    assert versions == {"v1", "v3"}
+    assert world.release["currentStepState"] == "StepPaused"
+
+
 def test_weight_is_the_steps_where_pods_cannot_be_handed_over() -> None:
     """Beside the Deployment, all pods being new does not end the division."""
     world = governed(step(20, "20%"), step(90, "100%"), step(100, "100%"), replicas=5, setting=BY_INGRESS)

@@ -64,10 +64,20 @@ def ready(world: World) -> int:
     return sum(world.store.is_available(each) for each in world.store.pods.values())
 
 
-def events(world: World) -> Iterator[None]:
-    """Let the release go on by single events: a write of ours when the controllers have nothing to do."""
+def events(world: World, *, hasty: bool = False) -> Iterator[None]:
+    """Let the release go on by single events: a write of ours when the controllers have nothing to do.
+
+    ``hasty``: the other way round.
+    """
+
+    def theirs() -> bool:
+        return bool(controllers.run_one(world.store))
+
+    def ours() -> bool:
+        return bool(reconcile(world, writes=1))
+
     for _ in range(MOST_EVENTS):
-        if not controllers.run_one(world.store) and not reconcile(world, writes=1):
+        if not (ours() or theirs() if hasty else theirs() or ours()):
             one = look(world)
             due = one.plan.look_again_at if one else None
             if due is not None:
