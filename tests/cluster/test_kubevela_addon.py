@@ -27,8 +27,11 @@ _CLUSTER_WIDE = (
 )
 _SLOW = {READY_AFTER: "10"}
 """Pods that take so many seconds that a release, or a promotion, stands still while they start."""
-_GRACE = 30
-"""Seconds for the proxies to notice: so long that a roll-back is under way until the addon is deleted."""
+_GRACE = {"going back": 30}
+"""Seconds for the proxies to notice: so long that a roll-back is under way until the addon is deleted.
+
+Of the others 3: a promotion waits for them before its pods begin to start.
+"""
 _USERS_OWN = {
     "rollouts.kruise.io/rolling-style",
     "sluice.dev/approve",
@@ -174,7 +177,8 @@ async def test_disabled_in_any_state_everything_is_whole_and_enabled_again_gover
         for number, (name, style) in enumerate(product(_STATES, ("canary", "batch"))):
             app = Application(bare, f"shop-{number}", patience=60)
             await bare.create_namespace(app.namespace)
-            trait = walkthrough.rollout({"weight": 20}, {"weight": 50}, grace=_GRACE, releaseMode=style)
+            grace = _GRACE.get(name, 3)
+            trait = walkthrough.rollout({"weight": 20}, {"weight": 50}, grace=grace, releaseMode=style)
             under = await stack.enter_async_context(deployed(app, with_traits(app, trait)))
             releases.append((name, under))
         await asyncio.gather(*(_STATES[name][0](under) for name, under in releases))
