@@ -116,6 +116,11 @@ class ReplicaSet:
     """The Deployment's replicas, and these with its surge, for which its controller last scaled this set."""
 
     @property
+    def staying(self) -> int:
+        """Count the available pods that stay: a shrink that was not counted yet is taken as done."""
+        return min(self.available, self.replicas)
+
+    @property
     def maker(self) -> str:
         """The Deployment that made this set, and after which it is named, whoever owns it now."""
         return self.target.name.rpartition("-")[0]

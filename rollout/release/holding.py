@@ -78,8 +78,7 @@ def settle(facts: Facts) -> Outcome:
     settling = Doing(messages.settles(facts.workload.target.name))
     if not facts.scaled:  # enlarged again, a set that still counts its lost pods seems to serve with them
         return settling
-    largest = max(facts.unsettled, key=lambda each: (each.replicas, each.target.name))
-    on_their_way = moving.move(facts, largest, facts.stable, largest.replicas) if facts.stable else DONE
+    on_their_way = moving.clear(facts)
     return replace(on_their_way, waits_for=settling.waits_for) if on_their_way else _swapped(facts)
 
 
@@ -103,10 +102,10 @@ def _enlarged(facts: Facts) -> Iterator[Patch]:
 def _exchanged(facts: Facts) -> Iterator[Patch]:
     """Shrink the others as far as the Deployment's limits allow, while they serve."""
     limit = facts.workload.replicas - facts.workload.max_unavailable
-    spare = max(0, sum(_serving(each) for each in facts.serving) - limit)
+    spare = max(0, sum(each.staying for each in facts.serving) - limit)
     for each in facts.unsettled:
-        keep = max(0, _serving(each) - spare)
-        spare -= _serving(each) - keep
+        keep = max(0, each.staying - spare)
+        spare -= each.staying - keep
         if keep < each.replicas:
             yield _sized(each, keep)
 
@@ -114,11 +113,6 @@ def _exchanged(facts: Facts) -> Iterator[Patch]:
 def _sized(revision: ReplicaSet, replicas: int) -> Patch:
     change = guarded(revision.target, {"spec": {"replicas": replicas}})
     return Patch(revision.target, change, why="serve the stable revision alone")
-
-
-def _serving(revision: ReplicaSet) -> int:
-    """Count available pods that stay: a shrink that the controller has not counted yet is taken as done."""
-    return min(revision.available, revision.replicas)
 
 
 def rolled_back(facts: Facts) -> Outcome:

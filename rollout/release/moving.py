@@ -21,8 +21,11 @@ from rollout.snapshot import ReplicaSet
 def move(facts: Facts, source: ReplicaSet, goal: ReplicaSet, distance: int) -> Outcome:
     """Move as many pods as may be missing for a while, or do not serve anyway; later looks move more.
 
-    Where no push would move any, whatever was available, they stay as they are.
+    Where no push would move any, whatever was available, they stay as they are: under Recreate, with which
+    the controller keeps no proportion, always.
     """
+    if facts.workload.recreates:
+        return DONE
     if not facts.scaled:
         return Doing(messages.waits_for_scaling(facts.workload.target.name))
     way, seen = _Way(facts, source, goal, distance), Outlook.of(facts)
@@ -35,6 +38,19 @@ def move(facts: Facts, source: ReplicaSet, goal: ReplicaSet, distance: int) -> O
     due, trouble = pods.told(facts, goal)
     waits = messages.waits_to_move(facts.workload.target.name, goal.target.name, trouble)
     return Doing(waits, until=due, trouble=trouble)
+
+
+def clear(facts: Facts) -> Outcome:
+    """Move pods of those that have to go to the stable revision: first of which most do not serve anyway."""
+    stable, waits = facts.stable, DONE
+    if stable is None:
+        return DONE
+    for each in sorted(facts.unsettled, key=lambda each: (each.staying - each.replicas, -each.replicas)):
+        outcome = move(facts, each, stable, each.replicas)
+        if outcome and outcome.actions:
+            return outcome
+        waits = waits or outcome
+    return waits
 
 
 @dataclass(frozen=True)
@@ -80,10 +96,15 @@ class _Way:
         return 0 < gained <= most and not emptied
 
     def _leaves_others(self, sizes: Mapping[str, int]) -> bool:
-        """Tell whether no third revision changes, but for one that has to go anyway."""
-        others = (each for each in self.facts.known if each not in (self.source, self.goal))
+        """Tell whether no third revision changes, but for one that has to go anyway.
+
+        It may even grow where this one goes for good: they get fewer all the same.
+        """
+        unsettled, (source, goal) = self.facts.unsettled, (self.source, self.goal)
+        fewer = source in unsettled and not sizes[source.target.name]
+        others = (each for each in self.facts.known if each not in (source, goal))
         changes = ((each, sizes[each.target.name] - each.replicas) for each in others)
-        return all(not change or (change < 0 and each in self.facts.unsettled) for each, change in changes)
+        return all(not change or (each in unsettled and (change < 0 or fewer)) for each, change in changes)
 
 
 def _unsaturated(facts: Facts) -> Outcome:

@@ -72,13 +72,12 @@ def _has_all(facts: Facts) -> bool:
 
 def settle(facts: Facts) -> Outcome:
     """Give the pods of a version that was replaced in the middle of its release back to the stable one."""
-    stable, replaced = facts.stable, _replaced(facts)
-    if replaced is None or stable is None:
+    replaced = _replaced(facts)
+    if replaced is None or facts.stable is None:
         return DONE
     if outcome := strategy.narrow(facts, 0, _evening(facts, replaced)):
         return outcome
-    on_their_way = moving.move(facts, replaced, stable, replaced.replicas)
-    return on_their_way or Doing(messages.settles(facts.workload.target.name))
+    return moving.clear(facts) or Doing(messages.settles(facts.workload.target.name))
 
 
 def rid_of_others(facts: Facts) -> Outcome:

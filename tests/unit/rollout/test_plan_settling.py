@@ -1,13 +1,16 @@
 """A change while the Deployment still rolls natively: one revision is left, whoever acts in between."""
 
+from itertools import product
+
 import pytest
 
+from rollout.revision import template_digest
 from rollout.wire import JsonObject
 from tests.unit.rollout.model import controllers
-from tests.unit.rollout.model.objects import rollout, step
-from tests.unit.rollout.model.partitions import events, lowest, ready
+from tests.unit.rollout.model.objects import rollout, step, template
+from tests.unit.rollout.model.partitions import events, lowest, ready, sizes
 from tests.unit.rollout.model.reconciling import settle
-from tests.unit.rollout.model.routing import UNROUTED
+from tests.unit.rollout.model.routing import APP, UNROUTED
 from tests.unit.rollout.model.world import World
 
 _LIMITS: tuple[JsonObject, ...] = (
@@ -18,6 +21,8 @@ _LIMITS: tuple[JsonObject, ...] = (
     {"maxSurge": 2, "maxUnavailable": 0},
     {"maxSurge": "100%"},
 )
+
+_THREE, _OFTEN = 3, 10  # revisions with pods, and in how many of the cases there are to be so many
 
 
 def _rolling(replicas: int, limits: JsonObject, moment: int) -> World | None:
@@ -50,3 +55,51 @@ def test_deployment_is_settled_by_single_writes_within_its_limits(replicas: int,
         if world.status["phase"] == "Progressing":
             assert len(world.tags_asked_for(world.workload or {})) == 1
             assert world.release["currentStepState"] == "StepPaused"
+
+
+def _in_trouble(replicas: int, limits: JsonObject, moment: int, style: str) -> World:
+    """Return a Deployment that rolled from v1 to v2 and then to v3, whose pods never start; then governed."""
+    world = World(replicas=replicas, limits=limits, setting=UNROUTED)
+    world.broken_tags = {"v3"}
+    world.released |= {template_digest(template(tag)) for tag in ("v2", "v3")}  # nothing held them
+    world.run_controllers()
+    world.apply_template("v2")
+    for _ in zip(range(moment), events(world), strict=False):
+        pass
+    world.apply_template("v3")
+    lowest(world)
+    world.more = {"enableExtraWorkloadForCanary": style == "canary"}
+    world.store.create(rollout([step(None, 1)], setting=UNROUTED, **world.more))
+    lowest(world)
+    return world
+
+
+@pytest.mark.parametrize("style", ["canary", "partition"])
+@pytest.mark.parametrize("replicas", [2, 3, 6])
+def test_version_that_never_starts_does_not_hold_up_its_fix(replicas: int, style: str) -> None:
+    """Among three revisions, its pods have to go, though another one has more."""
+    tried = 0
+    for limits, moment in product(_LIMITS, range(2, 40, 4)):
+        world = _in_trouble(replicas, limits, moment, style)
+        if sum(size > 0 for size in sizes(world).values()) < _THREE:
+            continue
+        tried += 1
+        least = min(ready(world), replicas - controllers.limits({"rollingUpdate": limits}, replicas)[1])
+        world.apply_template("v4")
+
+        assert lowest(world) >= least
+        assert world.release["currentStepState"] == "StepPaused"
+    assert tried >= _OFTEN
+
+
+def test_nothing_grows_without_end_where_the_controller_gives_no_places() -> None:
+    """Under Recreate, written while the webhook was away, a paused Deployment's sets stay as they are."""
+    world = _rolling(5, {"maxSurge": "100%"}, 6)
+    assert world is not None
+    world.torn = True
+    world.apply_template("v3")
+    world.store.patch("Deployment", APP, {"spec": {"strategy": {"type": "Recreate", "rollingUpdate": None}}})
+    least = ready(world)
+
+    assert lowest(world) >= min(least, 5)
+    assert sum(sizes(world).values()) <= 11

@@ -8,7 +8,7 @@ and what it does to ReplicaSets while the Deployment is paused (``scale``).
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from math import ceil, floor
 from typing import Any
@@ -64,6 +64,7 @@ class _Sync:
         self.old = [each for each in self.sets if each is not self.new]
         surge, self.unavailable = limits(self.spec.get("strategy") or {}, self.desired)
         self.most = self.desired + surge if self.desired else 0
+        self.recreates = (self.spec.get("strategy") or {}).get("type") == "Recreate"
 
     def adopt(self) -> bool:
         selector = self.spec["selector"]["matchLabels"]
@@ -93,7 +94,7 @@ class _Sync:
             return sole is not None and _replicas(sole) != self.desired and self.resize(sole, self.desired)
         if self.new and self._is_saturated(self.new):
             return any(self.resize(each, 0) for each in _active(self.old))
-        return self._scale_in_proportion(active)
+        return not self.recreates and self._scale_in_proportion(active)
 
     def _is_saturated(self, new: JsonObject) -> bool:
         status = new.get("status") or {}
@@ -130,7 +131,7 @@ class _Sync:
         return min(fraction, allowed) if to_add > 0 else max(fraction, allowed)
 
     def roll(self) -> bool:
-        if (self.spec.get("strategy") or {}).get("type") == "Recreate":
+        if self.recreates:
             return self._recreate()
         return self._ensure_new() or self._scale_new() or self._scale_old()
 
@@ -150,7 +151,6 @@ class _Sync:
         if self.store.get("ReplicaSet", f"{self.deployment['metadata']['name']}-{digest}"):
             return False  # of a Deployment of the same name that is gone: waits for the garbage collector
         room = self.most - sum(_replicas(each) for each in self.sets)
-        recreates = (self.spec.get("strategy") or {}).get("type") == "Recreate"
         self.store.create(
             {
                 "kind": "ReplicaSet",
@@ -161,7 +161,7 @@ class _Sync:
                     "ownerReferences": owned_by("Deployment", self.deployment),
                 },
                 "spec": {
-                    "replicas": self.desired if recreates else max(0, min(room, self.desired)),
+                    "replicas": self.desired if self.recreates else max(0, min(room, self.desired)),
                     "template": {**template, "metadata": {**template["metadata"], "labels": labels}},
                 },
             }
@@ -432,7 +432,7 @@ def run_controllers(
     raise AssertionError("the controllers of the model never come to rest")
 
 
-def run_one(store: Store) -> bool:
+def run_one(store: Store, broken_tags: Collection[str] = ()) -> bool:
     """Let the first controller that has something to do make one write; pods become ready one by one."""
     return (
         any(sync_replica_set(store, name) for name in _names(store, "ReplicaSet"))
@@ -440,7 +440,7 @@ def run_one(store: Store) -> bool:
         or collect_garbage(store)
         or accept_route(store)
         or any(sync_deployment(store, name) for name in _names(store, "Deployment"))
-        or _start_one(store)
+        or _start_one(store, broken_tags)
     )
 
 
@@ -456,9 +456,9 @@ def accept_route(store: Store) -> bool:
     return False
 
 
-def _start_one(store: Store) -> bool:
+def _start_one(store: Store, broken: Collection[str]) -> bool:
     for each in store.pods.values():
-        if not each.ready and not each.stuck:
+        if not each.ready and not each.stuck and each.tag not in broken:
             store.set_ready(each.name, ready=True)
             return True
     return False

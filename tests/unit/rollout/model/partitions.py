@@ -71,7 +71,7 @@ def events(world: World, *, hasty: bool = False) -> Iterator[None]:
     """
 
     def theirs() -> bool:
-        return bool(controllers.run_one(world.store))
+        return controllers.run_one(world.store, world.broken_tags)
 
     def ours() -> bool:
         return bool(reconcile(world, writes=1))
