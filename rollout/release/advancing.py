@@ -9,7 +9,7 @@ from rollout.release import batches, closing, cursor, handover, holding, pods, r
 from rollout.release.facts import Facts
 from rollout.release.outcome import DONE, Doing, Outcome, Task, first_unfinished
 from rollout.release.plan_value import Plan
-from rollout.release.stages import silence_empty, stages, unfinished
+from rollout.release.stages import find_pods, stages, unfinished
 from rollout.revision import steps_digest
 from rollout.spec import RolloutSpec, Step
 from rollout.status import (
@@ -209,7 +209,7 @@ def _frozen(facts: Facts) -> Plan:
     recorded, steps = facts.rollout.status.release, facts.spec.steps
     tasks: tuple[Task, ...] = (
         lambda: holding.hold(facts),
-        lambda: silence_empty(facts),
+        lambda: find_pods(facts),
         lambda: closing.clear_old(facts),
         lambda: handover.forget_empty(facts),
     )

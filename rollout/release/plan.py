@@ -12,7 +12,7 @@ from rollout.release import advancing, closing, engagement, holding, resting, st
 from rollout.release.facts import Facts, guarded
 from rollout.release.outcome import DONE, Outcome
 from rollout.release.plan_value import Plan
-from rollout.release.stages import silence_empty
+from rollout.release.stages import find_pods
 from rollout.snapshot import Deployment, RolloutObject, Snapshot
 from rollout.spec import Amount, RolloutSpec, Step, Style, WorkloadRef
 from rollout.status import Phase, Reason, Release, Status
@@ -129,7 +129,7 @@ def _unguided(facts: Facts, held: Status) -> Plan:
         return closing.take_back(facts)
     if held.reason is Reason.FINALISING and facts.is_recorded:
         return closing.let_out(facts)
-    outcome = (closing.unite(facts) if facts.forgotten else DONE) or silence_empty(facts)
+    outcome = find_pods(facts)
     return Plan(held, outcome.actions if outcome else (), look_again_at=outcome.until if outcome else None)
 
 

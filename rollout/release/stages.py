@@ -44,12 +44,20 @@ def stages(facts: Facts, step: Step, *, still: bool = False) -> tuple[Stage, Sta
 
 
 def silence_empty(facts: Facts) -> Outcome:
-    """Take all traffic from a canary of which no pod is ready: the one rule that waits for nothing."""
+    """Take all traffic from a canary of which no pod is ready."""
     return together(
         routes.silence(facts, ref)
         for ref in facts.spec.routings
         if routes.reaches_canary(facts, ref) and not services.canary_ready(facts, ref)
     )
+
+
+def find_pods(facts: Facts) -> Outcome:
+    """Let requests find a pod: a rule that waits for nothing, whatever else a release waits for.
+
+    None goes to a canary without ready pods, and no Service is held to a revision that has none left.
+    """
+    return (closing.unite(facts) if facts.stranded else DONE) or silence_empty(facts)
 
 
 _OnRouting = Callable[[TrafficRoutingRef], Outcome]
@@ -89,7 +97,7 @@ class _Work:
         facts = self.facts
         return (
             lambda: holding.hold(facts),
-            lambda: silence_empty(facts),
+            lambda: find_pods(facts),
             lambda: closing.clear_old(facts),
             # However long a release is blocked or paused: scaled to zero and up, this one would be woken.
             lambda: handover.forget_empty(facts),
@@ -129,8 +137,6 @@ class _Work:
     def _dividing(self) -> tuple[Task, ...]:
         facts = self.facts
         return (
-            # Held to the stable revision, a Service would find no pod.
-            lambda: closing.unite(facts) if facts.stranded else DONE,
             self._each(lambda ref: routes.restrict(facts, ref, self.requests)),
             lambda: _shrunk(facts, self.total),
             self._each_service(lambda ref: services.pin(facts, ref)),

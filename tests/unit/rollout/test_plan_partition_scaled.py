@@ -529,3 +529,24 @@ def test_version_that_is_woken_by_scaling_up_from_zero_gives_its_pods_back(
     assert world.release["currentStepState"] == "StepPaused"
     assert world.ready_by_tag()["v2"] == 1
     assert world.ready_by_tag()["v3"] == 0
+
+
+@pytest.mark.parametrize("how", ["paused and edited", "plan broken", "route deleted"])
+def test_service_leads_to_pods_when_a_release_that_stands_still_loses_its_last_stable_one(how: str) -> None:
+    """Whatever a release waits for, requests find a pod."""
+    world = released(step(20, "80%"), step(100, "100%"), replicas=5, setting=BY_INGRESS)
+    match how:
+        case "paused and edited":
+            world.change_spec({"strategy": {"paused": True}})
+            lowest(world)
+            ask_for(world, "90%", "100%")
+        case "plan broken":
+            world.change_spec({"strategy": {"canary": {"steps": []}}})
+        case _:
+            world.delete_or_create("Route")
+    lowest(world)
+    world.scale(1)
+    lowest(world)
+
+    assert world.ready_by_tag() == {"v2": 1}
+    assert len(world.ready_pods(APP)) == 1
