@@ -8,7 +8,7 @@ from rollout.revision import template_digest
 from rollout.wire import JsonObject
 from tests.unit.rollout.model import controllers
 from tests.unit.rollout.model.objects import rollout, step, template
-from tests.unit.rollout.model.partitions import events, lowest, ready, sizes
+from tests.unit.rollout.model.partitions import events, lowest, ready, revision, sizes
 from tests.unit.rollout.model.reconciling import settle
 from tests.unit.rollout.model.routing import APP, UNROUTED
 from tests.unit.rollout.model.world import World
@@ -103,3 +103,34 @@ def test_nothing_grows_without_end_where_the_controller_gives_no_places() -> Non
 
     assert lowest(world) >= min(least, 5)
     assert sum(sizes(world).values()) <= 11
+
+
+@pytest.mark.parametrize(
+    ("replicas", "limits", "divided", "broken"),
+    [
+        (7, {}, {"v1": 3, "v2": 3, "v3": 3}, {"v2"}),
+        (3, {"maxSurge": 1, "maxUnavailable": 0}, {"v1": 1, "v2": 2, "v3": 1}, {"v2", "v3"}),
+    ],
+    ids=["equal", "none missing"],
+)
+def test_revision_goes_for_good_though_another_one_that_has_to_go_grows_by_it(
+    replicas: int, limits: JsonObject, divided: dict[str, int], broken: set[str]
+) -> None:
+    """Three that hands have divided: where the controller gives places to the third one, they get fewer."""
+    world = World(replicas=replicas, limits=limits, setting=UNROUTED)
+    world.released |= {template_digest(template(tag)) for tag in ("v2", "v3")}
+    for tag in ("v2", "v3"):
+        world.run_controllers()
+        world.apply_template(tag)
+    world.run_controllers()
+    world.store.create(rollout([step(None, 1)], setting=UNROUTED))
+    settle(world)
+    world.broken_tags = broken
+    world.apply_template("v4")
+    for tag, size in divided.items():
+        found = revision(world, tag)["metadata"]["name"]
+        world.store.patch("ReplicaSet", found, {"spec": {"replicas": size}})
+    lowest(world)
+
+    assert world.release["currentStepState"] == "StepPaused"
+    assert len(world.tags_asked_for(world.workload or {})) == 1
