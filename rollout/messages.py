@@ -421,6 +421,11 @@ def waits_for_endpoints(service: str, need: int) -> str:
     return f"waits until the EndpointSlices of Service {service} show {need} ready pods"
 
 
+def waits_for_count(deployment: str) -> str:
+    """Say: what its status counts are not the pods of the ReplicaSets that it has."""
+    return f"waits until Deployment {deployment} has counted its pods"
+
+
 def waits_for_workload(name: str, stuck: str | None) -> str:
     """Say: the native rolling update is under way."""
     text = f"waits until Deployment {name} is rolled out"
@@ -454,9 +459,10 @@ def waits_for_removal(kind: str, name: str) -> str:
     return f"waits for {kind} {name} to be gone"
 
 
-def settles(name: str) -> str:
+def settles(name: str, stuck: str | None = None) -> str:
     """Say that two revisions serve behind the gate, and one of them is being replaced by the other."""
-    return f"waits until Deployment {name}, which was still rolling out when it changed, serves one revision"
+    text = f"waits until Deployment {name}, which was still rolling out when it changed, serves one revision"
+    return f"{text} ({stuck})" if stuck else text
 
 
 def service_shared(name: str, pod: str) -> str:

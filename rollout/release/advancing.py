@@ -27,7 +27,8 @@ from rollout.status import (
 def start(facts: Facts) -> Plan:
     """Begin the release behind the gate: only the status moves, everything else follows from it."""
     stable = facts.stable
-    continuous = facts.rollout.status.phase is Phase.PROGRESSING
+    begins_again = facts.rollout.status.release.id == facts.release
+    continuous = facts.rollout.status.phase is Phase.PROGRESSING and not begins_again
     release = cursor.begin(
         Release(
             digest=facts.workload.digest,
@@ -41,7 +42,6 @@ def start(facts: Facts) -> Plan:
         facts.snapshot.now,
     )
     begun = _status(facts, release, Reason.IN_ROLLING).without_condition("Succeeded")
-    begins_again = facts.rollout.status.release.id == facts.release
     begun = _anew(facts, begun, "WentBack") if begins_again else begun.without_condition(APPROVALS_RESET)
     note = Event("Progressing", messages.CONTINUOUS_EVENT, key=f"{facts.release}/continuous")
     return Plan(begun, events=(note,) if continuous else ())

@@ -140,13 +140,21 @@ class Facts:
     @cached_property
     def forgotten(self) -> bool:
         """Tell whether the stable revision is gone, and all pods of the Deployment are new."""
-        new = bool(self.serving) and all(each.digest == self.workload.digest for each in self.serving)
-        return self.parts and self._gone and new
+        return self.parts and self._gone and self._all_new
+
+    @property
+    def overtaken(self) -> bool:
+        """Tell whether it is gone, and the Deployment itself runs the version that runs beside it."""
+        return not self.parts and self._gone and self._all_new
 
     @property
     def lost(self) -> bool:
         """Tell whether the stable revision is gone, and others serve: one that the controller woke for it."""
         return self._gone and any(each.digest != self.workload.digest for each in self.serving)
+
+    @property
+    def _all_new(self) -> bool:
+        return bool(self.serving) and all(each.digest == self.workload.digest for each in self.serving)
 
     @property
     def approvals(self) -> tuple[Stamp, ...]:

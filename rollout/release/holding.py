@@ -75,11 +75,11 @@ def settle(facts: Facts) -> Outcome:
     """
     if not facts.unsettled:
         return DONE
-    settling = Doing(messages.settles(facts.workload.target.name))
+    name = facts.workload.target.name
     if not facts.scaled:  # enlarged again, a set that still counts its lost pods seems to serve with them
-        return settling
-    on_their_way = moving.clear(facts)
-    return replace(on_their_way, waits_for=settling.waits_for) if on_their_way else _swapped(facts)
+        return Doing(messages.settles(name))
+    moved = moving.clear(facts)
+    return replace(moved, waits_for=messages.settles(name, moved.trouble)) if moved else _swapped(facts)
 
 
 def _swapped(facts: Facts) -> Outcome:

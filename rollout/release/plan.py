@@ -129,6 +129,8 @@ def _unguided(facts: Facts, held: Status) -> Plan:
         return closing.take_back(facts)
     if held.reason is Reason.FINALISING and facts.is_recorded:
         return closing.let_out(facts)
+    if facts.overtaken:
+        return _overtaken(facts)
     outcome = find_pods(facts)
     return Plan(held, outcome.actions if outcome else (), look_again_at=outcome.until if outcome else None)
 
@@ -139,7 +141,7 @@ def _behind_gate(facts: Facts) -> Plan:
     alone = facts.parts and not facts.is_recorded and facts.stable in facts.same_template
     # The old template is back, or nothing serves that a release could protect.
     if facts.returning or (facts.stable is None and not facts.forgotten) or alone:
-        return _unguarded(facts) if facts.counted else Plan(status)
+        return _unguarded(facts) if facts.counted else _uncounted(facts)
     # A release that has ended: all that can be left is its gate (or this view of it is old).
     if facts.is_recorded and status.phase in {Phase.HEALTHY, Phase.DISABLED}:
         return _opened(facts)
@@ -155,12 +157,31 @@ def _behind_gate(facts: Facts) -> Plan:
 
 
 def _unseen(facts: Facts) -> Plan:
-    """Wait until the stable revision can be seen or, where it is gone, begin anew beside what serves now."""
-    if not facts.lost:
-        return Plan(facts.rollout.status)
-    # In an old view it may not be there yet: what serves, and how many pods that are, is looked at once more.
-    present = Confirm((facts.workload.target, *(each.target for each in facts.serving)))
-    return replace(advancing.start(facts), actions=(present,))
+    """Wait until the stable revision can be seen or, where it is gone, go by what serves now."""
+    if facts.overtaken:
+        return _overtaken(facts)
+    if facts.lost:
+        return replace(advancing.start(facts), actions=(_present(facts),))
+    return _uncounted(facts)
+
+
+def _uncounted(facts: Facts) -> Plan:
+    """Wait until the Deployment's status is about the ReplicaSets that are seen."""
+    status = facts.rollout.status
+    if facts.is_recorded:  # before a release it takes a moment, and nobody has been told of any
+        waits = messages.waits_for_count(facts.workload.target.name)
+        status = replace(status, release=replace(status.release, message=waits))
+    return Plan(status)
+
+
+def _overtaken(facts: Facts) -> Plan:
+    """Accept a version that runs alone where nothing is left that it could be taken back to."""
+    return replace(closing.accept(facts), actions=(_present(facts),))
+
+
+def _present(facts: Facts) -> Confirm:
+    """Look once more at what serves: the stable revision may not be in an old view yet."""
+    return Confirm((facts.workload.target, *(each.target for each in facts.serving)))
 
 
 def _unguarded(facts: Facts) -> Plan:

@@ -83,6 +83,14 @@ def pin(facts: Facts, routing: TrafficRoutingRef) -> Outcome:
     return DONE
 
 
+def move_on(facts: Facts) -> Outcome:
+    """Hold what is held to a stable revision that is gone to the one that serves in its place."""
+    mine = facts.rollout.target.name
+    found = ((ref, facts.snapshot.services.get(ref.service)) for ref in facts.spec.routings)
+    held = (ref for ref, service in found if service and service.pinned_by == mine)
+    return resting_on((each.target for each in facts.serving), together(pin(facts, ref) for ref in held))
+
+
 def widen(snapshot: Snapshot, service: Service) -> Outcome:
     """Let a stable Service select every revision again."""
     target = service.target

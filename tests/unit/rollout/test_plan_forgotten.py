@@ -4,10 +4,12 @@ from typing import Any
 
 import pytest
 
+from rollout import messages
 from rollout.wire import JsonObject
+from tests.unit.rollout.model import controllers
 from tests.unit.rollout.model.objects import rollout, step
-from tests.unit.rollout.model.partitions import events, governed, revision
-from tests.unit.rollout.model.reconciling import settle
+from tests.unit.rollout.model.partitions import events, governed, revision, sizes
+from tests.unit.rollout.model.reconciling import reconcile, settle
 from tests.unit.rollout.model.routing import APP, BY_INGRESS
 from tests.unit.rollout.model.world import World
 
@@ -142,6 +144,7 @@ def test_release_begins_anew_beside_what_the_controller_woke_for_a_deleted_revis
 
     assert world.ready_pods(APP)
     assert world.release["currentStepState"] == "StepPaused"
+    assert messages.CONTINUOUS_EVENT not in {each.note for each in world.events}
     assert world.release["observedWorkloadGeneration"] == (world.workload or {})["metadata"]["generation"]
     while world.status["phase"] == "Progressing":
         world.approve_present_step()
@@ -183,3 +186,56 @@ def test_service_is_widened_for_a_broken_plan_whose_stable_revision_is_deleted()
     assert world.ready_pods(APP)
     assert world.canary_weight() == 0
     assert world.gate_closed
+
+
+def test_service_is_held_to_what_serves_where_a_broken_plan_cannot_be_begun_anew() -> None:
+    """What the controller woke for a deleted revision is what requests go to, and nobody else's pods."""
+    world = _with_a_history("canary")
+    world.change_spec({"strategy": {"canary": {"steps": []}}})
+    world.store.delete("ReplicaSet", revision(world, "v1")["metadata"]["name"])
+    for _ in events(world):
+        pass
+
+    assert world.gate_closed
+    assert world.ready_pods(APP)
+    assert {world.store.pods[each].tag for each in world.ready_pods(APP)} == {"v0"}
+
+
+def test_release_without_its_stable_revision_says_that_it_waits_for_the_count() -> None:
+    """The Deployment's controller may be away: nothing is decided by pods that it has not counted."""
+    world = World(replicas=5, setting=BY_INGRESS)
+    world.store.create(rollout([step(20, "20%"), step(100, "100%")], setting=BY_INGRESS))
+    settle(world)
+    world.apply_template("v2")
+    settle(world)
+    world.store.delete("ReplicaSet", revision(world, "v1")["metadata"]["name"])
+    while reconcile(world):
+        pass
+
+    assert world.release["message"] == f"waits until Deployment {APP} has counted its pods"
+    assert world.gate_closed
+
+
+@pytest.mark.parametrize("plan", ["kept", "paused", "broken"])
+def test_version_that_runs_alone_beside_its_own_canary_is_accepted(plan: str) -> None:
+    """Somebody resumed the Deployment, the gate closed again, and the stable revision was deleted."""
+    world = World(replicas=5, setting=BY_INGRESS)
+    world.store.create(rollout([step(20, "20%"), step(100, "100%")], setting=BY_INGRESS))
+    settle(world)
+    world.apply_template("v2")
+    settle(world)
+    if plan == "paused":
+        world.change_spec({"strategy": {"paused": True}})
+    if plan == "broken":
+        world.change_spec({"strategy": {"canary": {"steps": []}}})
+    world.torn = True
+    world.store.patch("Deployment", APP, {"spec": {"paused": None}})
+    controllers.sync_deployment(world.store, APP)
+    assert sizes(world)["v2"] > 0
+    world.store.delete("ReplicaSet", revision(world, "v1")["metadata"]["name"])
+    settle(world)
+
+    assert world.ready_by_tag() == {"v2": 5}
+    assert world.ready_pods(APP)
+    assert world.status["phase"] == "Healthy" or plan == "broken"
+    assert world.leftovers() == []

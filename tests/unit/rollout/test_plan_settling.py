@@ -9,7 +9,7 @@ from rollout.wire import JsonObject
 from tests.unit.rollout.model import controllers
 from tests.unit.rollout.model.objects import rollout, step, template
 from tests.unit.rollout.model.partitions import events, lowest, ready, revision, sizes
-from tests.unit.rollout.model.reconciling import settle
+from tests.unit.rollout.model.reconciling import reconcile, settle
 from tests.unit.rollout.model.routing import APP, UNROUTED
 from tests.unit.rollout.model.world import World
 
@@ -134,3 +134,23 @@ def test_revision_goes_for_good_though_another_one_that_has_to_go_grows_by_it(
 
     assert world.release["currentStepState"] == "StepPaused"
     assert len(world.tags_asked_for(world.workload or {})) == 1
+
+
+@pytest.mark.parametrize("style", ["canary", "partition"])
+def test_settling_says_which_trouble_it_waits_for(style: str) -> None:
+    """Clients show this message, and an event tells it."""
+    world = _rolling(6, {"maxSurge": 1, "maxUnavailable": 0}, 6)
+    assert world is not None
+    world.broken_tags = {"v1"}
+    if style == "partition":
+        world.change_spec({"strategy": {"canary": {"enableExtraWorkloadForCanary": False}}})
+    world.apply_template("v3")
+    lowest(world)
+    failure = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": "too many"}
+    name = revision(world, "v1")["metadata"]["name"]
+    world.store.patch("ReplicaSet", name, {"status": {"conditions": [failure]}})
+    while reconcile(world):
+        pass
+
+    assert world.release["currentStepState"] == "BeforeStepUpgrade"
+    assert world.release["message"].endswith("(FailedCreate: too many)")
