@@ -244,7 +244,7 @@ class Cluster:
         if self._contour is None:
             program, log = assets.client("contour"), self.access_log("envoy")
             await self._create_gateway(gateway.CONTOUR, contour.listener_port(self.addresses))
-            await self._apply_definitions(program.with_name(contour.CRDS))
+            await self.apply_definitions(program.with_name(contour.CRDS))
             configuration, file = self.directory / "contour.json", self.directory / "envoy.json"
             login = kubeconfig or self.kubeconfig
             await self.start(contour.control(program, login, self.addresses, configuration, log))
@@ -294,9 +294,9 @@ class Cluster:
         directory = assets.places(os.environ).gateway_api
         if not any(directory.glob("*.yaml")):
             raise assets.AssetError(f"{directory} is not there: run scripts/bootstrap, which fetches it")
-        await self._apply_definitions(directory)
+        await self.apply_definitions(directory)
 
-    async def _apply_definitions(self, files: Path) -> None:
+    async def apply_definitions(self, files: Path) -> None:
         """Apply the CRDs of a file or directory and wait until their kinds are served."""
         # Too large for the annotation that a client-side apply leaves.
         options = ("--server-side", "--output", "name", "--filename", str(files))

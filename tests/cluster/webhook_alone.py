@@ -61,10 +61,7 @@ async def webhook_alone(cluster: Cluster, *arguments: str) -> AsyncIterator[Webh
     await cluster.create_namespace(HOME)
     shown = ("--show-only", "templates/webhooks.yaml")
     rendered = await cluster.helm("template", "sluice", str(CHART), "-n", HOME, *shown)
-    await cluster.kubectl("apply", "--server-side", "-f", str(CHART / "crds"))
-    await cluster.kubectl(
-        "wait", "--for=condition=Established", "crd/rollouts.rollouts.kruise.io", "--timeout=30s"
-    )
+    await cluster.apply_definitions(CHART / "crds")
     await cluster.kubectl("apply", "-f", "-", stdin=rendered.stdout)
     command = [
         *(sys.executable, "-m", "webhook", f"--kubeconfig={cluster.kubeconfig}", f"--namespace={HOME}"),
