@@ -14,6 +14,7 @@ from kube.client import Client
 from kube.errors import Conflict, NotFound
 from kube.resources import ROLLOUTS
 from kube.wire import JsonObject, Key
+from reconciler.ownership import leave_to_owner
 from reconciler.world import World
 from rollout.actions import Action, Confirm, Create, Delete, Patch
 from rollout.dating import dated, is_dated, redated
@@ -108,6 +109,8 @@ class Executor:
             # Nobody knows when in that time the route changed: its data plane may only now notice it.
             change = redated(written, self.clock())
             written = await self.client.patch(cache.resource.ref(namespace, name), change)
+        if isinstance(action, Patch):
+            written = await leave_to_owner(self.client, cache.resource.ref(namespace, name), written)
         return await self._seen(cache, written)
 
     async def _send(

@@ -6,12 +6,14 @@ order, is docs/decisions/008.
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from kube.cache import Cache
 from kube.client import Client
 from kube.errors import KubeError, NotFound
+from kube.managed_fields import disowned, owns_spec
 from kube.resources import (
     CLUSTER_ROLE_BINDINGS,
     CLUSTER_ROLES,
@@ -145,10 +147,9 @@ class Caretaker:
             return
         # What we own of the definition, whoever applies it later would have to take from us by force: Helm 4
         # does not, and could not install the chart again.
-        managers = found["metadata"].get("managedFields") or []
-        others = [each for each in managers if each.get("manager") != self.client.field_manager]
-        if others != managers:
-            await self._patch(DEFINITION, found, {"managedFields": others or [{}]})
+        if owns_spec(found, self.client.field_manager):
+            with suppress(NotFound):
+                await self.client.patch(DEFINITION, disowned(found, self.client.field_manager))
 
     async def tie_to_namespace(self) -> None:
         """Have the garbage collector remove what is cluster-wide after our namespace is gone."""

@@ -16,6 +16,7 @@ from kube.queue import QueueClosed, WorkQueue
 from kube.resources import DEPLOYMENTS, ROLLOUTS, SERVICES, Ref, Resource
 from kube.wire import JsonObject, Key
 from reconciler.kinds import route_marker
+from reconciler.ownership import leave_to_owner
 from reconciler.references import pinned_by_key, workload_keys
 from reconciler.world import World
 from rollout import messages, names
@@ -128,7 +129,7 @@ class Strays:
         if change is None:
             self.log.warning("a stray cannot be given back: what it was is not known", stray=str(ref))
             return
-        await self.client.patch(ref, change)
+        await leave_to_owner(self.client, ref, await self.client.patch(ref, change))
         self.log.warning("freed what a Rollout that is gone had left", stray=str(ref))
         if read_gate(value["metadata"].get("annotations") or {}):
             self.writer.record(
