@@ -1,8 +1,8 @@
 """Admission of an HTTPRoute that a release goes through: its rules follow the reconciler's marks.
 
 Set here, the rules stay their owner's for server-side apply, and whoever applies them anew finds the canary's
-share in them again in the same write. Only the reconciler writes marks; a route whose Rollout is gone is
-nobody's business but its owner's.
+share in them again in the same write; at the end they are given back in the write that asks for it. Only the
+reconciler writes marks; a route whose Rollout is gone is nobody's business but its owner's.
 """
 
 from collections.abc import Mapping
@@ -13,6 +13,7 @@ import msgspec
 
 from rollout import names, warnings
 from rollout.gate import Metadata
+from rollout.traffic import asked
 from rollout.traffic.gateway import marks, route
 from rollout.traffic.gateway.backends import Rules
 from rollout.traffic.gateway.marks import Marks
@@ -49,6 +50,8 @@ def admit(request: Request[HTTPRoute], policy: Policy, *, in_use: bool) -> Verdi
         return ALLOWED
     before, after = _annotations(old), _annotations(new)
     if policy.is_reconciler(request.user_info):
+        if after.get(names.ASKED) != before.get(names.ASKED):
+            return _asked_for(new)
         moved = any(before.get(key) != after.get(key) for key in (names.ROUTING, names.ORIGINAL))
         return _verdict(new, {}, _following(new) if moved else None, ())
     if new.metadata.deletion_timestamp:
@@ -59,6 +62,19 @@ def admit(request: Request[HTTPRoute], policy: Policy, *, in_use: bool) -> Verdi
         return _verdict(new, forged, _restored(request, new), said)
     ours = names.ORIGINAL in before  # a script's marks, of a customNetworkRef, are another thing
     return _held(request, old, new) if old and in_use and ours else ALLOWED
+
+
+def _asked_for(new: HTTPRoute) -> Verdict:
+    """Give the route back in the write that asks for it: the rules are its owner's, and nothing is ours."""
+    present = _annotations(new)
+    manifest = {"metadata": {"annotations": present}, "spec": {"rules": _rules(new)}}
+    change = asked.read(manifest)
+    if change is None:
+        return ALLOWED
+    made = asked.made(manifest, change)
+    annotations = made["metadata"]["annotations"]
+    wanted = {key: annotations.get(key) for key in sorted({*present, *annotations})}
+    return _verdict(new, wanted, made["spec"]["rules"], ())
 
 
 def _held(request: Request[HTTPRoute], old: HTTPRoute, new: HTTPRoute) -> Verdict:

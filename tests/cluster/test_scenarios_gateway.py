@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from kube.managed_fields import owns_spec
 from sandbox import manifests
 from sandbox.data_plane import DataPlane
 from sandbox.names import JsonObject
@@ -358,6 +359,34 @@ async def test_route_applied_every_second_does_not_flap(routed: Application, ver
     assert theirs(await routed.get(RESOURCE))["spec"] == theirs(own)["spec"]
 
 
+async def test_rules_stay_their_owners_after_a_release(routed: Application) -> None:
+    """Who applies on the server's side changes them, and goes through the next release without a conflict."""
+    apply = ("apply", "--server-side", "--field-manager=gitops", "-f", "-")
+    await routed.create(manifests.service(), manifests.deployment())
+    await routed.kubectl(*apply, stdin=http_route(routed.host))
+    await routed.wait("deployments", manifests.available(5))
+    await routed.create(by_gateway(plan(step(20, 1))))
+    await routed.governed()
+    await routed.wait(RESOURCE, accepted)
+    await routed.set_image(V2)
+    await routed.waits(1, 1)
+    await routed.approve()
+    await routed.completes()
+    changed = http_route(routed.host, rule(timeouts={"request": "10s"}))
+
+    await routed.kubectl(*apply, stdin=changed)
+    own = await routed.get(RESOURCE)
+    await routed.set_image(V3)
+    await routed.waits(1, 1)
+    await routed.kubectl(*apply, stdin=changed)
+    await routed.wait(RESOURCE, sends(20))
+    await routed.approve()
+    await routed.completes()
+
+    assert theirs(await routed.get(RESOURCE))["spec"] == theirs(own)["spec"]
+    assert not owns_spec(own, "sluice")
+
+
 async def test_release_by_gateway_goes_on_while_no_webhook_answers(
     routed: Application, product: Product
 ) -> None:
@@ -379,7 +408,9 @@ async def test_release_by_gateway_goes_on_while_no_webhook_answers(
         await product.scale("sluice-webhook", 2)
 
     assert split(applied["spec"]["rules"][0]) == {NAME: 1}
-    assert theirs(await routed.get(RESOURCE)) == theirs(own)
+    after = await routed.get(RESOURCE)
+    assert theirs(after) == theirs(own)
+    assert not owns_spec(after, "sluice")
 
 
 # --- what stands in the way ------------------------------------------------------------------------------

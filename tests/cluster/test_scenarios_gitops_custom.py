@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from kube.managed_fields import owns_spec
 from sandbox import manifests
 from sandbox.names import JsonObject
 from tests.cluster import custom_kinds, gitops, istio
@@ -73,7 +74,9 @@ async def test_virtual_service_applied_every_second_does_not_flap(
 
     assert shares(record.objects) == [0, 20, 60, 0]
     assert gitops_client.conflicts == []
-    assert (await mesh.get(VIRTUAL_SERVICES))["spec"] == own
+    after = await mesh.get(VIRTUAL_SERVICES)
+    assert after["spec"] == own
+    assert not owns_spec(after, "sluice")
 
 
 async def test_release_by_a_virtual_service_goes_on_while_no_webhook_answers(

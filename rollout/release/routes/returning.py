@@ -6,20 +6,24 @@ from rollout.release.facts import guarded, owned_deployments
 from rollout.release.outcome import DONE, Doing, Outcome, together
 from rollout.route_kinds import HTTP_ROUTE, RouteKind
 from rollout.snapshot import RouteObject, Snapshot
-from rollout.traffic import custom
+from rollout.traffic import asked, custom
 from rollout.traffic.gateway import route as http_route
 from rollout.wire import JsonObject
 
 
 def given_back(manifest: JsonObject) -> JsonObject | None:
-    """Build the patch that makes a route its owner's again; None when what it was is not known."""
+    """Build the patch that makes a route its owner's again; None when what it was is not known.
+
+    It asks the webhook to make the change, so that for server-side apply nothing of the route is ours.
+    """
     kind = RouteKind(manifest["apiVersion"], manifest["kind"])
     scripted = names.ORIGINAL_SPEC in (manifest["metadata"].get("annotations") or {})
-    return (
+    change = (
         http_route.given_back(manifest)
         if kind == HTTP_ROUTE and not scripted
         else custom.given_back(manifest)
     )
+    return asked.asking(manifest, change) if change else None
 
 
 def changed(snapshot: Snapshot) -> tuple[RouteObject, ...]:

@@ -12,7 +12,14 @@ from rollout.traffic.gateway.matches import asked
 from rollout.traffic.routing import Routing
 from rollout.wire import JsonObject
 
-KEYS = (names.ROUTED_BY, names.RELEASE, names.ROUTING, names.ORIGINAL, names.CHANGED_AT)
+KEYS = (
+    names.ROUTED_BY,
+    names.RELEASE,
+    names.ROUTING,
+    names.ORIGINAL,
+    names.CHANGED_AT,
+    names.ASKED,
+)
 """Every annotation of ours."""
 
 LARGEST = 200_000

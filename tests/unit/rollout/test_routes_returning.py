@@ -1,5 +1,6 @@
 """Users' own routes given back at the end, also when they cannot be seen."""
 
+import json
 from datetime import UTC, datetime
 from typing import Any
 
@@ -71,9 +72,26 @@ def test_every_route_with_our_mark_is_given_back_the_last_named_first() -> None:
     assert outcome is not None
     patches = [each for each in outcome.actions if isinstance(each, Patch)]
     assert [each.target.name for each in patches] == ["two", "one"]
-    assert [each.merge["spec"] for each in patches] == [{"a": 1}, {"a": 1}]
+    asked = [json.loads(each.merge["metadata"]["annotations"][names.ASKED]) for each in patches]
+    assert [each["spec"] for each in asked] == [{"a": 1}, {"a": 1}]
+    assert "spec" not in patches[0].merge
     assert patches[0].merge["metadata"]["resourceVersion"] == "7"
     assert patches[0].target.api_version == LANE.api_version
+
+
+def test_what_nobody_gave_back_when_it_was_asked_for_is_given_back_by_the_reconciler() -> None:
+    """The asking is still there: no webhook has heard it, and none of it is left on the route."""
+    marks = {names.ROUTED_BY: "web", names.ORIGINAL_SPEC: '{"spec": {"a": 1}}'}
+    first = returning.given_back(lane("one", **marks))
+    assert first is not None
+    asked = first["metadata"]["annotations"]
+
+    patch = returning.given_back(lane("one", **marks, **asked))
+
+    assert patch is not None
+    assert patch["spec"] == {"a": 1}
+    assert {*patch["metadata"]["annotations"]} >= {names.ASKED, names.ROUTED_BY, names.ORIGINAL_SPEC}
+    assert not any(patch["metadata"]["annotations"].values())
 
 
 def test_route_whose_original_is_lost_is_named_and_left_alone() -> None:

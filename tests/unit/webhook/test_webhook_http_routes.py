@@ -7,6 +7,8 @@ import msgspec
 import pytest
 
 from rollout import names
+from rollout.traffic import asked
+from rollout.traffic.gateway import route
 from rollout.traffic.gateway.marks import Marks
 from rollout.traffic.routing import ALL_STABLE, Routing
 from tests.unit.webhook import reviews
@@ -52,11 +54,11 @@ def http_route(rules: list[Json], annotations: Json | None = None) -> Json:
     }
 
 
-def answer(old: Json | None, new: Json, *, in_use: bool = True, **request: Any) -> bytes:
+def answer(old: Json | None, new: Json, *, in_use: bool = True, **more: Any) -> bytes:
     """Give the webhook's answer, over the wire format."""
-    body = reviews.review(old, new, resource=_RESOURCE, **request)
-    asked = review.decode(_DECODER, body, http_routes.GROUP, http_routes.PLURAL)
-    return review.encode(asked.uid, http_routes.admit(asked, POLICY, in_use=in_use))
+    body = reviews.review(old, new, resource=_RESOURCE, **more)
+    request = review.decode(_DECODER, body, http_routes.GROUP, http_routes.PLURAL)
+    return review.encode(request.uid, http_routes.admit(request, POLICY, in_use=in_use))
 
 
 def said(found: bytes) -> list[str]:
@@ -74,8 +76,19 @@ def test_rules_follow_in_the_write_that_brings_the_marks() -> None:
     assert reviews.patched(new, found) == http_route(SPLIT, marked())
 
 
+def test_route_is_given_back_in_the_write_that_asks_for_it() -> None:
+    """What admission changes is nobody's: the next apply of its owner's may change the rules."""
+    empty = [rule(("web", 100), ("web-canary", 0))]
+    old = http_route(empty, {**marked(ALL_STABLE), "team": "shop"})
+    asking = asked.asking(old, route.given_back(old))["metadata"]["annotations"]
+    new = http_route(empty, {**marked(ALL_STABLE), "team": "shop", **asking})
+
+    assert reviews.patched(new, answer(old, new, user=RECONCILER)) == http_route(OWN, {"team": "shop"})
+    assert reviews.patched(new, answer(old, new)) == old
+
+
 def test_marks_that_go_take_no_rule_along() -> None:
-    """The reconciler gives a route back by what it sends."""
+    """Where no webhook has heard the asking, the reconciler gives a route back by what it sends."""
     new = http_route(OWN, {})
 
     assert reviews.operations(answer(http_route(OWN, marked(ALL_STABLE)), new, user=RECONCILER)) == []
