@@ -1,10 +1,15 @@
 """What we write into users' own objects stays theirs, as server-side apply sees it."""
 
+from contextlib import suppress
+
 from kube.client import Client
 from kube.errors import Conflict
 from kube.managed_fields import disowned, owns_spec
 from kube.resources import Ref
 from kube.wire import JsonObject
+
+# A Gateway's controller answers each change of a route with a write to its status.
+_ATTEMPTS = 5
 
 
 async def leave_to_owner(client: Client, ref: Ref, written: JsonObject) -> JsonObject:
@@ -12,14 +17,15 @@ async def leave_to_owner(client: Client, ref: Ref, written: JsonObject) -> JsonO
 
     The webhook makes such changes in a way that nobody owns. Where it did not, the owner's next apply would
     meet a conflict with us, during a release and ever after. Returns the object as it is then; raises
-    KubeError.
+    KubeError, Conflict where it does not stand still.
     """
-    if _controlled(written) or not owns_spec(written, client.field_manager):
-        return written
-    try:
-        return await client.patch(ref, disowned(written, client.field_manager))
-    except Conflict:  # written once more in these milliseconds, which counts for more than whose it is
-        return written
+    for _ in range(_ATTEMPTS):
+        if _controlled(written) or not owns_spec(written, client.field_manager):
+            return written
+        with suppress(Conflict):
+            return await client.patch(ref, disowned(written, client.field_manager))
+        written = await client.get(ref)
+    raise Conflict(f"{ref} does not stand still")
 
 
 def _controlled(value: JsonObject) -> bool:
