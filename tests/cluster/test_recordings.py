@@ -4,7 +4,7 @@ The whole recorded walkthrough is sent once, in its order; each test looks at on
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -17,7 +17,7 @@ from sandbox.resources import path
 from tests.cluster import inventory
 from tests.cluster.application import ALPHA, NAME, Application, image_of, is_paused, message, phase, state
 from tests.cluster.product import Product, application
-from tests.cluster.recordings import moved, recorded, replay
+from tests.cluster.recordings import Write, moved, recorded, replay
 
 _PAUSED = "Rollout has been paused, you can resume it by kube-cli"
 
@@ -30,6 +30,8 @@ class Story:
     read_back: JsonObject = field(default_factory=dict)
     resent: list[JsonObject] = field(default_factory=list)
     """The Rollout but for its status, which is ours, around each request of a re-sync of vela's."""
+    versions: list[JsonObject] = field(default_factory=list)
+    """The metadata of each version of it until then, for whoever has to find out which write it was."""
     images: dict[str, str] = field(default_factory=dict)
     columns: dict[str, tuple[Any, ...]] = field(default_factory=dict)
     gate_after_undo: bool = True
@@ -67,7 +69,15 @@ async def _play(app: Application, story: Story) -> Story:
 async def _first_deploy(app: Application, story: Story) -> None:
     creations = [write for write in recorded("vela up, first deploy 1.10.2") if write.verb == "create"]
     resyncs = [write for write in recorded("vela up, first deploy 1.10.2") if write.verb == "patch"]
-    await asyncio.gather(*(replay(app, write) for write in creations))
+    async with app.cluster.record("rollouts", app.namespace) as record:
+        await asyncio.gather(*(replay(app, write) for write in creations))
+        await _resync(app, story, creations, resyncs)
+    story.versions = [each["metadata"] for each in record.objects]
+
+
+async def _resync(
+    app: Application, story: Story, creations: Sequence[Write], resyncs: Sequence[Write]
+) -> None:
     story.written = next(moved(app, each.body) for each in creations if each.body["kind"] == "Rollout")
     await app.wait("deployments", manifests.available(5))
     await app.governed()
@@ -158,7 +168,7 @@ async def test_resync_of_vela_changes_nothing(story: Story) -> None:
     ]
 
     assert len(story.resent) > 1
-    assert changes == []
+    assert changes == [], story.versions
 
 
 async def test_workflow_resume_approves(story: Story) -> None:
