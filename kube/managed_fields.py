@@ -22,4 +22,6 @@ def _entries(found: JsonObject) -> list[JsonObject]:
 
 
 def _is_of(entry: JsonObject, manager: str) -> bool:
-    return entry.get("manager") == manager and "subresource" not in entry
+    # Somebody may apply under the same name: what they have applied is theirs.
+    mine = (entry.get("manager"), entry.get("operation")) == (manager, "Update")
+    return mine and "subresource" not in entry

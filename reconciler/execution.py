@@ -109,9 +109,11 @@ class Executor:
             # Nobody knows when in that time the route changed: its data plane may only now notice it.
             change = redated(written, self.clock())
             written = await self.client.patch(cache.resource.ref(namespace, name), change)
-        if isinstance(action, Patch):
-            written = await leave_to_owner(self.client, cache.resource.ref(namespace, name), written)
-        return await self._seen(cache, written)
+        seen = await self._seen(cache, written)
+        if isinstance(action, Create):
+            return seen
+        left = await leave_to_owner(self.client, cache.resource.ref(namespace, name), written)
+        return seen and (left is written or await self._seen(cache, left))
 
     async def _send(
         self, namespace: str, action: Create | Patch, now: datetime

@@ -51,7 +51,7 @@ def admit(request: Request[HTTPRoute], policy: Policy, *, in_use: bool) -> Verdi
     before, after = _annotations(old), _annotations(new)
     if policy.is_reconciler(request.user_info):
         if after.get(names.ASKED) != before.get(names.ASKED):
-            return _asked_for(new)
+            return _given_back(new)
         moved = any(before.get(key) != after.get(key) for key in (names.ROUTING, names.ORIGINAL))
         return _verdict(new, {}, _following(new) if moved else None, ())
     if new.metadata.deletion_timestamp:
@@ -64,12 +64,15 @@ def admit(request: Request[HTTPRoute], policy: Policy, *, in_use: bool) -> Verdi
     return _held(request, old, new) if old and in_use and ours else ALLOWED
 
 
-def _asked_for(new: HTTPRoute) -> Verdict:
-    """Give the route back in the write that asks for it: the rules are its owner's, and nothing is ours."""
+def _given_back(new: HTTPRoute) -> Verdict:
+    """Give the route back in the write that asks for it: the rules are its owner's, and nothing is ours.
+
+    What a script asks for, who may want anything of the object, is another hook's business.
+    """
     present = _annotations(new)
     manifest = {"metadata": {"annotations": present}, "spec": {"rules": _rules(new)}}
     change = asked.read(manifest)
-    if change is None:
+    if change is None or names.ORIGINAL not in present:
         return ALLOWED
     made = asked.made(manifest, change)
     annotations = made["metadata"]["annotations"]

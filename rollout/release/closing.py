@@ -40,7 +40,12 @@ def accept(facts: Facts) -> Plan:
         return let_out(facts)
     text = messages.let_out_elsewhere(facts.workload.target.name)
     note = Event("ReleasedUncontrolled", text, key=f"{facts.release}/out", warning=True)
-    return Plan(_closing(facts, Reason.FINALISING, "", None), events=(note,))
+    return Plan(_closing(facts, Reason.FINALISING, "", None), (as_seen(facts),), events=(note,))
+
+
+def as_seen(facts: Facts) -> Confirm:
+    """Look once more at what serves: an old view may lack a revision, or the pods that an empty one got."""
+    return Confirm((facts.workload.target, *(each.target for each in facts.known)))
 
 
 def take_back(facts: Facts) -> Plan:

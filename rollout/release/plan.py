@@ -7,7 +7,7 @@ The situation is judged anew each time, from what is, in the order of the guards
 from dataclasses import replace
 
 from rollout import messages, names
-from rollout.actions import Action, Confirm, Patch
+from rollout.actions import Action, Patch
 from rollout.release import advancing, closing, engagement, holding, resting, strategy
 from rollout.release.facts import Facts, guarded
 from rollout.release.outcome import DONE, Outcome
@@ -130,7 +130,7 @@ def _unguided(facts: Facts, held: Status) -> Plan:
     if held.reason is Reason.FINALISING and facts.is_recorded:
         return closing.let_out(facts)
     if facts.overtaken:
-        return _overtaken(facts)
+        return closing.accept(facts)
     outcome = find_pods(facts)
     return Plan(held, outcome.actions if outcome else (), look_again_at=outcome.until if outcome else None)
 
@@ -158,10 +158,10 @@ def _behind_gate(facts: Facts) -> Plan:
 
 def _unseen(facts: Facts) -> Plan:
     """Wait until the stable revision can be seen or, where it is gone, go by what serves now."""
-    if facts.overtaken:
-        return _overtaken(facts)
+    if facts.overtaken:  # nothing is left that it could be taken back to
+        return closing.accept(facts)
     if facts.lost:
-        return replace(advancing.start(facts), actions=(_present(facts),))
+        return replace(advancing.start(facts), actions=(closing.as_seen(facts),))
     return _uncounted(facts)
 
 
@@ -172,16 +172,6 @@ def _uncounted(facts: Facts) -> Plan:
         waits = messages.waits_for_count(facts.workload.target.name)
         status = replace(status, release=replace(status.release, message=waits))
     return Plan(status)
-
-
-def _overtaken(facts: Facts) -> Plan:
-    """Accept a version that runs alone where nothing is left that it could be taken back to."""
-    return replace(closing.accept(facts), actions=(_present(facts),))
-
-
-def _present(facts: Facts) -> Confirm:
-    """Look once more at what serves: the stable revision may not be in an old view yet."""
-    return Confirm((facts.workload.target, *(each.target for each in facts.serving)))
 
 
 def _unguarded(facts: Facts) -> Plan:

@@ -57,10 +57,8 @@ def find_pods(facts: Facts) -> Outcome:
 
     None goes to a canary without ready pods, and no Service is held to a revision that has none left.
     """
-    return (
-        (closing.unite(facts) if facts.stranded else DONE)
-        or (services.move_on(facts) if facts.lost else DONE)
-        or silence_empty(facts)
+    return (closing.unite(facts) if facts.stranded else DONE) or together(
+        (services.move_on(facts) if facts.lost else DONE, silence_empty(facts))
     )
 
 

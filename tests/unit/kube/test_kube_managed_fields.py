@@ -18,8 +18,14 @@ def found(*entries: JsonObject) -> JsonObject:
 
 @pytest.mark.parametrize(
     ("entries", "owns"),
-    [([_RULES, _OWNER], True), ([_MARKS, _OWNER], False), ([_STATUS], False), ([], False)],
-    ids=["rules", "marks", "status", "nothing"],
+    [
+        ([_RULES, _OWNER], True),
+        ([_MARKS, _OWNER], False),
+        ([_STATUS], False),
+        ([{**_OWNER, "manager": "sluice"}], False),
+        ([], False),
+    ],
+    ids=["rules", "marks", "status", "applied under our name", "nothing"],
 )
 def test_only_what_a_manager_has_written_into_a_spec_can_conflict(
     entries: list[JsonObject], *, owns: bool

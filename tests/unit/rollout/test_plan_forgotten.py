@@ -1,5 +1,6 @@
 """The stable revision is no more: no history is kept, or somebody deleted it."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,9 +9,9 @@ from rollout import messages
 from rollout.wire import JsonObject
 from tests.unit.rollout.model import controllers
 from tests.unit.rollout.model.objects import rollout, step
-from tests.unit.rollout.model.partitions import events, governed, revision, sizes
-from tests.unit.rollout.model.reconciling import reconcile, settle
-from tests.unit.rollout.model.routing import APP, BY_INGRESS
+from tests.unit.rollout.model.partitions import events, governed, lowest, revision, sizes
+from tests.unit.rollout.model.reconciling import look, reconcile, settle, stale_view
+from tests.unit.rollout.model.routing import ADMIN, APP, BY_INGRESS, TWO_INGRESSES
 from tests.unit.rollout.model.world import World
 
 _LIMITS: tuple[JsonObject | None, ...] = (
@@ -239,3 +240,48 @@ def test_version_that_runs_alone_beside_its_own_canary_is_accepted(plan: str) ->
     assert world.ready_pods(APP)
     assert world.status["phase"] == "Healthy" or plan == "broken"
     assert world.leftovers() == []
+
+
+@pytest.mark.parametrize("age", [1, 2, 3])
+@pytest.mark.parametrize("style", ["canary", "partition"])
+def test_nobody_lets_a_version_out_by_an_old_view_of_what_the_controller_woke(style: str, age: int) -> None:
+    """The Deployment's status still counts no pod, and neither does the old view of its revisions."""
+    world = _with_a_history(style)
+    world.store.delete("ReplicaSet", revision(world, "v1")["metadata"]["name"])
+    world.remember()
+    while controllers.sync_deployment(world.store, APP):
+        world.remember()
+    looked = look(world, stale_view(world, {"ReplicaSet": age}))
+    while looked and next(looked.writes, False):
+        pass
+    settle(world)
+
+    assert world.status["phase"] == "Progressing"
+    assert world.release["currentStepState"] == "StepPaused"
+
+
+def test_canary_without_ready_pods_is_silenced_though_another_service_cannot_move_on() -> None:
+    """Held to a deleted revision and by a broken plan: what waits for pods keeps no request from any."""
+    world = World(tag="v0", replicas=5, setting=TWO_INGRESSES)
+    plan = [step(20, "20%"), step(50, "60%"), step(100, "100%")]
+    world.store.create(rollout(plan, setting=TWO_INGRESSES))
+    settle(world)
+    for tag in ("v1", "v2"):
+        world.apply_template(tag)
+        settle(world)
+        while tag == "v1" and world.status["phase"] == "Progressing":
+            world.approve_present_step()
+            settle(world)
+    world.change_spec({"strategy": {"canary": {"steps": []}}})
+    world.store.delete("ReplicaSet", revision(world, "v1")["metadata"]["name"])
+    world.hand_on_service = True
+    world.store.patch("Service", ADMIN, {"spec": {"selector": {"tier": "admin"}}})
+    lowest(world)
+    world.broken_tags = {"v2"}
+    for name, pod in list(world.store.pods.items()):
+        if pod.tag == "v2":
+            world.store.pods[name] = replace(pod, ready=False, stuck=True)
+    lowest(world)
+
+    assert world.ready_pods(APP)
+    assert world.canary_weight() == 0

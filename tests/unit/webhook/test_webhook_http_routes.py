@@ -87,6 +87,15 @@ def test_route_is_given_back_in_the_write_that_asks_for_it() -> None:
     assert reviews.patched(new, answer(old, new)) == old
 
 
+def test_what_a_script_asks_for_on_an_http_route_is_left_to_the_hook_that_makes_all_of_it() -> None:
+    """It may want hostnames as well: made in part and taken away, it would be asked for for ever."""
+    marks = {names.ROUTED_BY: "web", names.ORIGINAL_SPEC: '{"spec": {}}'}
+    change = json.dumps({"metadata": {"annotations": {}}, "spec": {"rules": SPLIT, "hostnames": ["a"]}})
+    new = http_route(OWN, {**marks, names.ASKED: change})
+
+    assert reviews.operations(answer(http_route(OWN, marks), new, user=RECONCILER)) == []
+
+
 def test_marks_that_go_take_no_rule_along() -> None:
     """Where no webhook has heard the asking, the reconciler gives a route back by what it sends."""
     new = http_route(OWN, {})
