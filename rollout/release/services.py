@@ -68,15 +68,15 @@ def pin(facts: Facts, routing: TrafficRoutingRef) -> Outcome:
         change = {"metadata": {"annotations": wanted}}
         patch = Patch(target, guarded(target, change), why="keep the stable Service on the stable revision")
         pinning = Doing(f"pins Service {target.name} to revision {stable.hash}", (patch,))
-        # By an old view of the gate the Service would be held to pods that are gone; with no ready pod of
-        # the revision in sight, an old view of the Rollout would take the last other ones away.
+        # By an old view of the gate or of the revision, the Service would be held to pods that are gone; with
+        # no ready pod of it in sight, an old view of the Rollout would take the last other ones away.
         asleep = () if facts.ready_behind(target.name, stable) else (facts.rollout.target,)
-        return resting_on((facts.workload.target, *asleep), pinning)
+        return resting_on((facts.workload.target, stable.target, *asleep), pinning)
     if service.selected_hash != stable.hash:
         change = {"spec": {"selector": {names.POD_TEMPLATE_HASH: stable.hash}}}
         patch = Patch(target, guarded(target, change), why="the webhook did not set the pinned selector")
         pinning = Doing(f"pins Service {target.name} to revision {stable.hash}", (patch,))
-        return resting_on((facts.workload.target,), pinning)
+        return resting_on((facts.workload.target, stable.target), pinning)
     # A stable side of which nothing is ready has nothing to keep: the release may be its cure.
     if facts.ready_behind(target.name, stable) < stable.ready:
         return Doing(messages.waits_for_endpoints(target.name, stable.ready))

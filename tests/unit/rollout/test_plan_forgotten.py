@@ -285,3 +285,30 @@ def test_canary_without_ready_pods_is_silenced_though_another_service_cannot_mov
 
     assert world.ready_pods(APP)
     assert world.canary_weight() == 0
+
+
+@pytest.mark.parametrize("age", [4, 7])
+def test_service_is_not_held_again_to_a_revision_that_was_deleted_while_it_was_replaced(age: int) -> None:
+    """A reconciler that lags sees the step before, and the ReplicaSet: the API server does not any more."""
+    tried = 0
+    for moment in range(0, 25, 2):
+        world = World(replicas=1, setting=BY_INGRESS)
+        world.store.create(rollout([step(None, 1), step(None, 1)], setting=BY_INGRESS))
+        settle(world)
+        world.apply_template("v2")
+        settle(world)
+        world.approve_present_step()
+        settle(world)
+        world.approve_present_step()
+        for _ in zip(range(moment), events(world), strict=False):
+            pass
+        if not world.gate_closed:
+            break
+        tried += 1
+        world.store.delete("ReplicaSet", revision(world, "v1")["metadata"]["name"])
+        world.remember()
+        reconcile(world, stale_view(world, {"Rollout": age, "Deployment": 1, "ReplicaSet": 2}))
+        settle(world)
+
+        assert world.ready_pods(APP)
+    assert tried

@@ -215,7 +215,7 @@ def test_service_is_not_pinned_to_a_version_that_is_down_by_an_old_view_of_its_r
     assert late
     asked, pin = late.plan.actions
     assert isinstance(asked, Confirm)
-    assert [each.kind for each in asked.targets] == ["Deployment", "Rollout"]
+    assert [each.kind for each in asked.targets] == ["Deployment", "ReplicaSet", "Rollout"]
     assert _pins(pin)
 
 
