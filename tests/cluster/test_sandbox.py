@@ -255,10 +255,11 @@ async def test_open_request_is_answered_only_by_a_pod_that_drains(
 
     async with running(target, [Stream("slow", 20, "/?seconds=1")], account) as load:
         account.observe = lambda _: answered.release()
-        await answered.acquire()
-        load.stop()
-        for _ in range(10):  # half of those that are open: the youngest of them has long arrived then
+        async with asyncio.timeout(30):
             await answered.acquire()
+            load.stop()
+            for _ in range(10):  # half of those that are open: the youngest of them has long arrived then
+                await answered.acquire()
         await cluster.delete("pods", namespace, pod["metadata"]["name"])
 
     assert account.total > 1

@@ -11,7 +11,7 @@ from tests.unit.rollout.model import controllers
 from tests.unit.rollout.model.objects import rollout, step
 from tests.unit.rollout.model.partitions import events, governed, lowest, revision, sizes
 from tests.unit.rollout.model.reconciling import look, reconcile, settle, stale_view
-from tests.unit.rollout.model.routing import ADMIN, APP, BY_INGRESS, TWO_INGRESSES
+from tests.unit.rollout.model.routing import ADMIN, APP, BY_INGRESS, TWO_INGRESSES, Setting
 from tests.unit.rollout.model.world import World
 
 _LIMITS: tuple[JsonObject | None, ...] = (
@@ -112,12 +112,12 @@ def test_stable_revision_deleted_by_hand_does_not_leave_requests_without_a_pod(
     assert world.leftovers() == []
 
 
-def _with_a_history(style: str) -> World:
+def _with_a_history(style: str, setting: Setting = BY_INGRESS) -> World:
     """Return a release of v2 that rests at its first step, where v1 is stable and v0 in the history."""
-    world = World(tag="v0", replicas=5, setting=BY_INGRESS)
+    world = World(tag="v0", replicas=5, setting=setting)
     world.more = {"enableExtraWorkloadForCanary": style == "canary"}
     plan = [step(20, "20%"), step(50, "60%"), step(100, "100%")]
-    world.store.create(rollout(plan, setting=BY_INGRESS, **world.more))
+    world.store.create(rollout(plan, setting=setting, **world.more))
     settle(world)
     for tag in ("v1", "v2"):
         world.apply_template(tag)
@@ -262,16 +262,7 @@ def test_nobody_lets_a_version_out_by_an_old_view_of_what_the_controller_woke(st
 
 def test_canary_without_ready_pods_is_silenced_though_another_service_cannot_move_on() -> None:
     """Held to a deleted revision and by a broken plan: what waits for pods keeps no request from any."""
-    world = World(tag="v0", replicas=5, setting=TWO_INGRESSES)
-    plan = [step(20, "20%"), step(50, "60%"), step(100, "100%")]
-    world.store.create(rollout(plan, setting=TWO_INGRESSES))
-    settle(world)
-    for tag in ("v1", "v2"):
-        world.apply_template(tag)
-        settle(world)
-        while tag == "v1" and world.status["phase"] == "Progressing":
-            world.approve_present_step()
-            settle(world)
+    world = _with_a_history("canary", TWO_INGRESSES)
     world.change_spec({"strategy": {"canary": {"steps": []}}})
     world.store.delete("ReplicaSet", revision(world, "v1")["metadata"]["name"])
     world.hand_on_service = True

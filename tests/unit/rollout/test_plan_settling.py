@@ -154,3 +154,4 @@ def test_settling_says_which_trouble_it_waits_for(style: str) -> None:
 
     assert world.release["currentStepState"] == "BeforeStepUpgrade"
     assert world.release["message"].endswith("(FailedCreate: too many)")
+    assert any(each.note.endswith("(FailedCreate: too many)") for each in world.events)
