@@ -11,7 +11,7 @@ from kube.events import EventWriter
 from kube.lease import Election
 from kube.login import Login, log_in
 from kube.owners import owner_reference
-from kube.resources import LEASES, SERVICE_ACCOUNTS
+from kube.resources import LEASES, ROLE_BINDINGS
 from kube.service_account import act_as
 from kube.watch import Watch
 from reconciler.controller import Controller
@@ -124,8 +124,9 @@ async def assemble(settings: ReconcilerSettings, process: Process) -> Assembly:
         client,
         LEASES.ref(settings.namespace, settings.lease_name),
         f"{replica}_{os.urandom(4).hex()}",
-        # Not the Deployment: leaving goes on, and has to lead, for a moment after that is gone.
-        owner=await owner_reference(client, installation.ref(SERVICE_ACCOUNTS)),
+        # What goes last of all when we leave: that has to lead to its end. Not the ServiceAccount, which is
+        # deleted in foreground: everything that it owns is deleted before it.
+        owner=await owner_reference(client, installation.ref(ROLE_BINDINGS)),
     )
     executor = Executor(client, world, lambda: election.leading, process.clock.now, process.log)
     controller = Controller(

@@ -43,6 +43,7 @@ class Leaver:
     clock: Callable[[], datetime]
     log: Log
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
+    _parting: asyncio.Future[None] | None = None
 
     def __post_init__(self) -> None:
         installation = self.caretaker.installation
@@ -52,6 +53,13 @@ class Leaver:
 
     async def leave(self, controller: Controller, workers: int) -> None:
         """Do all of it; whatever the API server refuses is tried again, for whoever uninstalls waits."""
+        if self._parting is None or self._parting.done():
+            await self._end_everything(controller, workers)
+            self._parting = asyncio.ensure_future(self._let_go_of_ourselves())
+        # Our rights go with it: nobody could take it up from its middle. So a lost lease does not end it.
+        await asyncio.shield(self._parting)
+
+    async def _end_everything(self, controller: Controller, workers: int) -> None:
         installation = self.caretaker.installation
         self.log.info("leaving: taking the webhook out of every request")
         await self.persist(self.caretaker.withdraw_webhook)
@@ -70,6 +78,8 @@ class Leaver:
             await self.persist(self.caretaker.tie_to_namespace)
         await self.persist(lambda: self.caretaker.report(DONE))
         await self._quiet()
+
+    async def _let_go_of_ourselves(self) -> None:
         self.log.info("leaving: nothing of ours is left; letting go of our own objects")
         await self.persist(self.caretaker.hand_over)
         await self.persist(self.caretaker.let_go)

@@ -1,5 +1,6 @@
 """The chart taken out of a real cluster again, in each of the ways there are, while a release waits."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -15,6 +16,7 @@ from tests.cluster.application import ALPHA, NAME, V1, V2, Application
 from tests.cluster.chart_install import CHART, NAMESPACE, PROCESSES, fully_available, install
 from tests.cluster.partitions import counts, divided, limited, partition, release_slowly
 from tests.cluster.plans import step
+from tests.cluster.product import LEASE, Product
 from tests.cluster.readiness import counting
 
 pytestmark = pytest.mark.long
@@ -258,6 +260,24 @@ async def test_uninstalling_without_hooks_leaves_everything_whole(own_cluster: C
     await own_cluster.helm("uninstall", "sluice", "-n", NAMESPACE, "--no-hooks")
 
     await _assert_whole(app)
+    await _assert_nothing_is_left(own_cluster)
+
+
+async def test_leader_that_loses_its_lease_while_it_lets_go_of_our_own_objects_ends_that(
+    own_cluster: Cluster,
+) -> None:
+    """Rights go one after the other, so nobody else could go on: what is left would be held for ever."""
+    await install(own_cluster)
+    product = Product(own_cluster)
+    leader = await product.leader()
+
+    await own_cluster.helm("uninstall", "sluice", "-n", NAMESPACE, "--no-hooks")
+    await own_cluster.wait_gone("deployments", NAMESPACE, "sluice-reconciler", 60)
+    product.freeze(leader)
+    await own_cluster.delete("leases", NAMESPACE, LEASE)
+    await asyncio.sleep(1.5)  # longer than from one renewal of a lease to the next
+    product.thaw(leader)
+
     await _assert_nothing_is_left(own_cluster)
 
 
