@@ -67,6 +67,7 @@ def parse(rollout: JsonObject) -> RolloutSpec | tuple[Problem, ...]:
         pod_template_patch=_pod_template_patch(plan.child("patchPodTemplateMetadata")),
         disable_generate_canary_service=plan.child("disableGenerateCanaryService").flag(),
         traffic_routing_ref=_traffic_routing_ref(plan.child("trafficRoutingRef"), rollout),
+        verified=_verified(rollout, problems),
     )
     return tuple(problems) or read
 
@@ -120,16 +121,30 @@ def _plan(strategy: Field) -> tuple[Style, Field]:
 
 def _traffic_routing_ref(field: Field, rollout: JsonObject) -> str | None:
     """Read the name from field or annotation, which mean the same; two different names mean nothing."""
-    metadata = rollout.get("metadata")
-    annotations = metadata.get("annotations") if isinstance(metadata, Mapping) else None
-    annotation = annotations.get(names.TRAFFIC_ROUTING) if isinstance(annotations, Mapping) else None
-    annotated = annotation if isinstance(annotation, str) else ""
+    annotated = _annotation(rollout, names.TRAFFIC_ROUTING)
     named = field.object_name()
     if named and annotated and named != annotated:
         field.refuse(f"trafficRoutingRef differs from annotation {names.TRAFFIC_ROUTING}")
     elif not named:
         Field(field.path, annotated, field.problems).object_name()
     return named or annotated or None
+
+
+def _verified(rollout: JsonObject, problems: list[Problem]) -> bool:
+    """Read whether strictness is asked for; a word that means nothing must not pass for it."""
+    asked = _annotation(rollout, names.VERIFY)
+    if asked not in {"", names.BY_GATEWAY}:
+        path, message = f"Metadata.Annotations[{names.VERIFY}]", f"must be {names.BY_GATEWAY}, or be left out"
+        problems.append(Problem(path, asked, message))
+    return bool(asked)
+
+
+def _annotation(rollout: JsonObject, name: str) -> str:
+    """Read an annotation; "" where there is none."""
+    metadata = rollout.get("metadata")
+    annotations = metadata.get("annotations") if isinstance(metadata, Mapping) else None
+    found = annotations.get(name) if isinstance(annotations, Mapping) else None
+    return found if isinstance(found, str) else ""
 
 
 # --- steps ---------------------------------------------------------------------------------------

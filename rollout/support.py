@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
+from rollout import names
 from rollout.spec import RolloutSpec, Style, TrafficRoutingRef
 from rollout.traffic.ingress_classes import CLASSES, Limit, limits
 
@@ -20,6 +21,7 @@ class Feature(Enum):
     NO_CANARY_SERVICE = "disableGenerateCanaryService with ingress or gateway"
     MIXED_CLASSES = "one Ingress with several classTypes"
     CLASS_LIMIT = "what a classType of ingress cannot say"
+    UNVERIFIABLE = f"{names.VERIFY} with a route that is no HTTPRoute"
 
 
 _HINTS = {
@@ -27,6 +29,7 @@ _HINTS = {
     Feature.ROUTED_TWICE: "write all of the routing into one of them",
     Feature.MIXED_CLASSES: "one canary Ingress stands for all its trafficRoutings: give them one classType",
     Feature.NO_CANARY_SERVICE: "leave it out, or route by customNetworkRefs alone",
+    Feature.UNVERIFIABLE: "only a Gateway says what it has accepted: route by gateway, or leave it out",
 }
 
 
@@ -84,6 +87,8 @@ def missing(spec: RolloutSpec) -> Iterator[Missing]:
     own_service = any(each.ingress_name or each.http_route for each in spec.routings)
     if spec.disable_generate_canary_service and own_service:
         yield Missing(Feature.NO_CANARY_SERVICE)
+    if spec.verified and any(each.ingress_name or each.custom for each in spec.routings):
+        yield Missing(Feature.UNVERIFIABLE)
 
 
 def _of_ingress(spec: RolloutSpec, index: int, routing: TrafficRoutingRef) -> Iterator[Missing]:

@@ -132,6 +132,8 @@ def _place(obj: JsonObject, spec: RolloutSpec, found: Missing) -> tuple[str, Any
     match found.feature:
         case Feature.ROUTED_TWICE:
             return _routing_ref_path(obj, spec), spec.traffic_routing_ref
+        case Feature.UNVERIFIABLE:
+            return f"Metadata.Annotations[{names.VERIFY}]", names.BY_GATEWAY
         case Feature.NO_CANARY_SERVICE:
             return f"{plan}.DisableGenerateCanaryService", True
         case _:

@@ -20,7 +20,7 @@ class Doing:
     until: datetime | None = None
     """When looking again makes sense although nothing in the cluster changes."""
     blocked: bool = False
-    """True when only a person can mend it: the text then belongs where a person looks first."""
+    """True when only a person can mend it, or asked to be told: the text belongs where they look first."""
     trouble: str | None = None
     """What makes the wait likely to be a long one, in the words of whoever reported it."""
     events: tuple[Event, ...] = ()

@@ -240,6 +240,20 @@ _ROWS = [
         f"{_PATH}.Steps[0].Matches[0].Path",
         "an HTTPRoute cannot match this path by type PathPrefix. Begin it with /",
     ),
+    *_in_both(
+        "strict-by-ingress",
+        "metadata.annotations",
+        {"sluice.dev/verify": "gateway-status"},
+        "Metadata.Annotations[sluice.dev/verify]",
+        "sluice.dev/verify with a route that is no HTTPRoute is not supported yet",
+    ),
+    *_in_both(
+        "strict-by-another-word",
+        "metadata.annotations",
+        {"sluice.dev/verify": "probe"},
+        "Metadata.Annotations[sluice.dev/verify]",
+        "must be gateway-status, or be left out",
+    ),
     _alpha(
         "style",
         "metadata.annotations",

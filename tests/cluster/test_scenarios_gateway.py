@@ -15,7 +15,7 @@ from sandbox.data_plane import DataPlane
 from sandbox.names import JsonObject
 from sandbox.observation import Predicate
 from tests.cluster import inventory
-from tests.cluster.application import NAME, V1, V2, V3, Application, message, phase
+from tests.cluster.application import NAME, V1, V2, V3, Application, message, phase, state
 from tests.cluster.gateways import DEFINITION, RESOURCE, accepted, backend, by_gateway, http_route, rule
 from tests.cluster.plans import plan, step
 from tests.cluster.product import Product
@@ -443,6 +443,25 @@ async def test_route_that_no_gateway_accepts_is_named_and_waited_for(routed: App
 
     assert "Gateway nowhere" in message(said)
     assert await weights(routed) == [{NAME: 80, CANARY: 20}]
+
+
+async def test_step_is_reached_when_the_gateway_has_said_so(routed: Application) -> None:
+    """Until it has, the message says what is waited for; a strict Rollout asks for no less."""
+    strict = manifests.rollout(grace_period_seconds=0)
+    strict["metadata"] = {**strict["metadata"], "annotations": {"sluice.dev/verify": "gateway-status"}}
+    await deploy(routed, rollout=strict)
+
+    routed.cluster.freeze("gateway")
+    try:
+        await routed.set_image(V2)
+        waiting = await routed.wait("rollouts", lambda found: "has accepted its present" in message(found))
+    finally:
+        routed.cluster.thaw("gateway")
+    await routed.waits(1, 1)
+
+    assert await weights(routed) == [{NAME: 80, CANARY: 20}]
+    assert f"the parent Gateway public of HTTPRoute {NAME}" in message(waiting)
+    assert state(waiting) == "StepTrafficRouting"
 
 
 async def test_route_that_leads_elsewhere_is_named(routed: Application) -> None:

@@ -98,17 +98,17 @@ def route(facts: Facts, ref: TrafficRoutingRef, routing: Routing) -> Outcome:
     A route begins without traffic and is raised by a guarded write: what arrives late, from a reconciler
     that no longer leads, must not send requests to a canary that is gone.
     """
-    return together(_route(each, routing) for each in routes_of(facts, ref)) or grace(facts, ref)
+    return together(_route(facts, each, routing) for each in routes_of(facts, ref)) or grace(facts, ref)
 
 
-def _route(route: Route, routing: Routing) -> Outcome:
+def _route(facts: Facts, route: Route, routing: Routing) -> Outcome:
     if not route.carries:
         return route.begin() if routing.reaches_canary else DONE
     if route.leaving:
         return Doing(route.leaving)
     # What names the canary has to be known before requests are sent there by it.
     if routing.reaches_canary and not route.reaches_canary and route.unnoticed:
-        return Doing(route.unnoticed)
+        return Doing(route.unnoticed, blocked=facts.spec.verified)
     return route.say(routing)
 
 
@@ -132,7 +132,7 @@ def _grace(facts: Facts, route: Route, at_most: timedelta | None) -> Outcome:
     if route.unnoticed:
         last = changed + at_most if changed and at_most else None
         if at_most is None or (last and now < last):
-            return Doing(route.unnoticed, until=last)
+            return Doing(route.unnoticed, until=last, blocked=facts.spec.verified)
     if seconds <= 0 or changed is None:
         return DONE
     if changed > now:  # written under a clock that was ahead: counted from now

@@ -176,6 +176,24 @@ def test_two_different_traffic_routings_are_refused() -> None:
     ]
 
 
+def test_strictness_is_asked_for_by_annotation() -> None:
+    """Without it nothing is asked for; emptied, as an installer's template leaves it, it is not either."""
+    assert read(annotated(beta(), VERIFY="gateway-status")).verified
+    assert not read(beta()).verified
+    assert not read(annotated(beta(), VERIFY="")).verified
+
+
+@pytest.mark.parametrize("word", ["true", "probe", "Gateway-Status"])
+def test_strictness_that_does_not_exist_is_refused(word: str) -> None:
+    """Read as none, it would be a promise that nobody keeps."""
+    (problem,) = refused(annotated(beta(), VERIFY=word))
+
+    assert problem == (
+        f'Metadata.Annotations[sluice.dev/verify]: Invalid value: "{word}": '
+        "must be gateway-status, or be left out"
+    )
+
+
 UNCONDITIONAL = "a match without conditions would send every request to the canary"
 THRESHOLD = (
     'failureThreshold must be a number of pods, or a percentage with "0%" <= failureThreshold <= "100%"'

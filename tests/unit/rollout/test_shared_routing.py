@@ -266,6 +266,11 @@ def referring(*steps: Json) -> Json:
             "TrafficRouting shared cannot carry this release: TrafficRouting shared.Service",
         ),
         (
+            annotated(referring(), VERIFY="gateway-status"),
+            {"shared": routing(REF)},
+            "TrafficRouting shared cannot carry this release: sluice.dev/verify with a route that is no",
+        ),
+        (
             referring(),
             {"shared": routing(REF, weight=5)},
             "spec.strategy of TrafficRouting shared is not used",
@@ -276,7 +281,7 @@ def referring(*steps: Json) -> Json:
             f"Rollout {'r' * 64} cannot go through a TrafficRouting: its name has more than {LONGEST_USER}",
         ),
     ],
-    ids=["missing", "by annotation", "unreadable", "beyond the class", "too long", "unused", "name"],
+    ids=["missing", "by annotation", "unreadable", "beyond the class", "long", "strict", "unused", "name"],
 )
 def test_doubtful_reference_is_warned_of(obj: Json, routings: dict[str, Json], said: str) -> None:
     """Not refused: the two objects come in any order."""

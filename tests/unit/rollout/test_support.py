@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from rollout.parsing import parse
+from rollout.route_kinds import RouteRef
 from rollout.spec import (
     Amount,
     HeaderMatch,
@@ -26,6 +27,7 @@ TWO_HEADERS = Step(Amount(1), matches=(Match(headers=(BETA, EUROPE)),))
 BY_PATH = Step(Amount(1), matches=(Match(path=PathMatch("/beta"), headers=(BETA,)),))
 MODIFIED = Step(Amount(1), weight=20, request_header_modifier=HeaderModifier(remove=("x-beta",)))
 INGRESS = TrafficRoutingRef("a", ingress_name="web")
+LANE = RouteRef("a.example.com/v1", "Lane", "c")
 
 
 def spec() -> RolloutSpec:
@@ -57,6 +59,14 @@ def test_canary_by_ingress_is_supported() -> None:
             "disableGenerateCanaryService with ingress or gateway is not supported yet: leave it out",
         ),
         (
+            {"verified": True},
+            "sluice.dev/verify with a route that is no HTTPRoute is not supported yet: only a Gateway says",
+        ),
+        (
+            {"verified": True, "routings": (TrafficRoutingRef("a", http_route="a", custom=(LANE,)),)},
+            "sluice.dev/verify with a route that is no HTTPRoute is not supported yet: only a Gateway says",
+        ),
+        (
             {"routings": (INGRESS, replace(INGRESS, service="b", ingress_class="mse"))},
             "one Ingress with several classTypes is not supported yet: one canary Ingress stands for all",
         ),
@@ -86,6 +96,14 @@ def test_routings_without_an_ingress_are_not_bound_to_what_an_ingress_can_say() 
     by_gateway = replace(spec(), routings=(TrafficRoutingRef("a", http_route="web"),), steps=(BY_PATH,))
 
     assert unsupported(by_gateway) is None
+
+
+def test_route_that_a_gateway_speaks_for_can_be_verified() -> None:
+    """So can a release without any route: nothing of it has to be in force."""
+    by_gateway = replace(spec(), routings=(TrafficRoutingRef("a", http_route="web"),), verified=True)
+
+    assert unsupported(by_gateway) is None
+    assert unsupported(replace(by_gateway, routings=())) is None
 
 
 def test_everything_that_is_missing_is_told() -> None:

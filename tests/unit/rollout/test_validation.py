@@ -1,5 +1,7 @@
 """What is allowed of a Rollout, in both versions, with the paths and words that users know."""
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -196,6 +198,26 @@ def test_traffic_routing_annotation_is_refused_by_name_in_v1alpha1() -> None:
         f"Metadata.Annotations[{names.TRAFFIC_ROUTING}]: "
         f"annotation {names.TRAFFIC_ROUTING} beside trafficRoutings is not supported yet"
     )
+
+
+@pytest.mark.parametrize("version", [alpha, beta])
+@pytest.mark.parametrize("routing", [ROUTING, CUSTOM])
+def test_strictness_is_refused_where_no_data_plane_speaks(
+    version: Callable[..., Json], routing: Json
+) -> None:
+    """Said of the annotation, which is what has to go, or to get a route that can be verified."""
+    steps = [STEP] if version is beta else [{"weight": 20}]
+    obj = annotated(version({"steps": steps, "trafficRoutings": [routing]}), VERIFY="gateway-status")
+
+    (problem,) = validate_create(obj, NOBODY, Rules())
+    strict = annotated(version({"steps": steps, "trafficRoutings": [GATEWAY]}), VERIFY="gateway-status")
+
+    assert str(problem) == (
+        'Metadata.Annotations[sluice.dev/verify]: Invalid value: "gateway-status": sluice.dev/verify with a '
+        "route that is no HTTPRoute is not supported yet. Only a Gateway says what it has accepted: route by "
+        "gateway, or leave it out"
+    )
+    assert validate_create(strict, NOBODY, Rules()) == ()
 
 
 def test_what_nothing_is_done_by_can_be_corrected_in_a_release() -> None:
