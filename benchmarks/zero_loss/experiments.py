@@ -11,9 +11,11 @@ from benchmarks.zero_loss.runs import Result, play
 from benchmarks.zero_loss.scenarios import NATIVE, SCALE_AWAY, SCENARIOS, Scenario, each
 from benchmarks.zero_loss.trial import GRACE, PRE_STOP, WEIGHTS, Trial
 from kube.login import log_in
+from rollout import names
 from sandbox import assets, contour, data_plane
 from sandbox.cluster import TRAEFIK, Cluster
 from sandbox.data_plane import DataPlane
+from sandbox.names import JsonObject
 from tests.cluster.faults import faulty
 from tests.cluster.product import Product
 
@@ -49,7 +51,18 @@ async def _slow_traefik(cluster: Cluster) -> DataPlane:
 
 
 SLOW_TRAEFIK = replace(TRAEFIK_INGRESS, name=f"Traefik that takes {SLOW_SECONDS} s", start=_slow_traefik)
-LATE_CONTOUR = replace(CONTOUR, name=f"Envoy with a Contour that sees the cluster {SLOW_SECONDS} s late")
+
+
+def _strictly(rollout: JsonObject) -> JsonObject:
+    """Demand that the data plane itself says when a change is in force."""
+    found = CONTOUR.routed(rollout)
+    strict = {names.VERIFY: names.BY_GATEWAY}
+    return {**found, "metadata": {**found["metadata"], "annotations": strict}}
+
+
+LATE_CONTOUR = replace(
+    CONTOUR, name=f"Envoy with a Contour that sees the cluster {SLOW_SECONDS} s late", routed=_strictly
+)
 
 
 async def _two_envoys(cluster: Cluster) -> DataPlane:
@@ -104,8 +117,8 @@ EXPERIMENTS = (
     Experiment("rolled back, grace 3 s", _ROLL_BACK, SLOW_TRAEFIK, 3, 1, loses=True),
 )
 LATE_EXPERIMENTS = (
-    Experiment("promoted, grace 3 s, its status awaited", _PROMOTE, LATE_CONTOUR, 3, _SLOW_PRE_STOP),
-    Experiment("rolled back, grace 3 s, its status awaited", _ROLL_BACK, LATE_CONTOUR, 3, _SLOW_PRE_STOP),
+    Experiment("promoted, grace 3 s, strict mode", _PROMOTE, LATE_CONTOUR, 3, _SLOW_PRE_STOP),
+    Experiment("rolled back, grace 3 s, strict mode", _ROLL_BACK, LATE_CONTOUR, 3, _SLOW_PRE_STOP),
 )
 
 
