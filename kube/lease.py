@@ -129,6 +129,10 @@ def _unobserved(*, leading: bool) -> None:
     """Take no note."""
 
 
+async def _nobody() -> None:
+    """Own nothing."""
+
+
 class Election:
     """One candidate for one lease. `identity` must be new with every start of the process."""
 
@@ -138,12 +142,12 @@ class Election:
         lease: Ref,
         identity: str,
         *,
-        owner: JsonObject | None = None,
+        owner: Callable[[], Awaitable[JsonObject | None]] = _nobody,
         timing: Timing | None = None,
         observer: ElectionObserver = _unobserved,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Stand for a lease; one that we create gets `owner` as its owner reference."""
+        """Stand for a lease; one that we create gets what `owner` gives then as its owner reference."""
         self._client = client
         self._owner = owner
         self._lease = lease
@@ -277,12 +281,11 @@ class Election:
         if resource_version:
             guarded = {"metadata": {"resourceVersion": resource_version}, "spec": spec}
             return await self._client.patch(self._lease, guarded)
-        resource = self._lease.resource
+        resource, owner = self._lease.resource, await self._owner()
         lease = {
             "apiVersion": resource.api_version,
             "kind": resource.kind,
-            "metadata": {"name": self._lease.name}
-            | ({"ownerReferences": [self._owner]} if self._owner else {}),
+            "metadata": {"name": self._lease.name} | ({"ownerReferences": [owner]} if owner else {}),
             "spec": spec,
         }
         return await self._client.create(resource, lease, namespace=self._lease.namespace)

@@ -126,7 +126,7 @@ async def assemble(settings: ReconcilerSettings, process: Process) -> Assembly:
         f"{replica}_{os.urandom(4).hex()}",
         # What goes last of all when we leave: that has to lead to its end. Not the ServiceAccount, which is
         # deleted in foreground: everything that it owns is deleted before it.
-        owner=await owner_reference(client, installation.ref(ROLE_BINDINGS)),
+        owner=partial(owner_reference, client, installation.ref(ROLE_BINDINGS)),
     )
     executor = Executor(client, world, lambda: election.leading, process.clock.now, process.log)
     controller = Controller(

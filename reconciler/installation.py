@@ -12,7 +12,7 @@ from typing import Any
 
 from kube.cache import Cache
 from kube.client import Client
-from kube.errors import KubeError, NotFound
+from kube.errors import Forbidden, KubeError, NotFound
 from kube.managed_fields import disowned, owns_spec
 from kube.resources import (
     CLUSTER_ROLE_BINDINGS,
@@ -170,16 +170,15 @@ class Caretaker:
             (ROLE_BINDINGS, SERVICE_ACCOUNTS),
         )
         for dependent, owner in pairs:
-            owner_ref = at.ref(owner)
-            found = await self._get(owner_ref)
+            found = await self._sight(at.ref(owner))
             if found and _deleted(found):
                 reference = _owner(owner.api_version, owner.kind, found, blocking=True)
                 await self._own(at.ref(dependent), reference)
 
     async def let_go(self) -> None:
-        """Lift our finalizers in the order that keeps our rights to the end."""
+        """Lift our finalizers, our rights last; whoever began may begin again from any point."""
         for ref in self.installation.guarded:
-            found = await self._get(ref)
+            found = await self._sight(ref)
             if found is None or names.LEAVING_FINALIZER not in _finalizers(found):
                 continue
             if _deleted(found) and ref.resource in {CLUSTER_ROLES, ROLES, SERVICE_ACCOUNTS}:
@@ -201,6 +200,13 @@ class Caretaker:
         owners = found["metadata"].get("ownerReferences") or []
         if owner["uid"] not in {each["uid"] for each in owners}:
             await self._patch(ref, found, {"ownerReferences": [*owners, owner]})
+
+    async def _sight(self, ref: Ref) -> JsonObject | None:
+        """Read what we have held; what we may not read any more was let go before our right to."""
+        try:
+            return await self._get(ref)
+        except Forbidden:
+            return None
 
     async def _get(self, ref: Ref) -> JsonObject | None:
         try:

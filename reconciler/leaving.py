@@ -2,7 +2,8 @@
 
     the webhook out of every request -> every Rollout let go -> strays -> our own objects
 
-Each part looks at what is, so that leaving can be stopped anywhere and taken up again.
+Each part looks at what is, so that leaving can be stopped and taken up again by anybody, until our own
+objects are let go: that is done to its end by who began it.
 """
 
 import asyncio
@@ -56,7 +57,8 @@ class Leaver:
         if self._parting is None or self._parting.done():
             await self._end_everything(controller, workers)
             self._parting = asyncio.ensure_future(self._let_go_of_ourselves())
-        # Our rights go with it: nobody could take it up from its middle. So a lost lease does not end it.
+            self._parting.add_done_callback(self._parted)
+        # Our rights go with it: the next leader could not come as far again. A lost lease does not end it.
         await asyncio.shield(self._parting)
 
     async def _end_everything(self, controller: Controller, workers: int) -> None:
@@ -81,8 +83,19 @@ class Leaver:
 
     async def _let_go_of_ourselves(self) -> None:
         self.log.info("leaving: nothing of ours is left; letting go of our own objects")
-        await self.persist(self.caretaker.hand_over)
-        await self.persist(self.caretaker.let_go)
+
+        async def part() -> None:
+            if (
+                self.caretaker.installation.leaving
+            ):  # whoever changes their mind while we are refused, keeps us
+                await self.caretaker.hand_over()
+                await self.caretaker.let_go()
+
+        await self.persist(part)
+
+    def _parted(self, parting: asyncio.Future[None]) -> None:
+        if not parting.cancelled() and (error := parting.exception()):
+            self.log.error("leaving: could not let go of our own objects", error=repr(error))
 
     async def _all_let_go(self) -> None:
         """Wait until nothing of ours is left around any Rollout.

@@ -67,7 +67,7 @@ def parse(rollout: JsonObject) -> RolloutSpec | tuple[Problem, ...]:
         pod_template_patch=_pod_template_patch(plan.child("patchPodTemplateMetadata")),
         disable_generate_canary_service=plan.child("disableGenerateCanaryService").flag(),
         traffic_routing_ref=_traffic_routing_ref(plan.child("trafficRoutingRef"), rollout),
-        verified=_verified(rollout, problems),
+        strict=_strict(rollout, problems),
     )
     return tuple(problems) or read
 
@@ -130,7 +130,7 @@ def _traffic_routing_ref(field: Field, rollout: JsonObject) -> str | None:
     return named or annotated or None
 
 
-def _verified(rollout: JsonObject, problems: list[Problem]) -> bool:
+def _strict(rollout: JsonObject, problems: list[Problem]) -> bool:
     """Read whether strictness is asked for; a word that means nothing must not pass for it."""
     asked = _annotation(rollout, names.VERIFY)
     if asked not in {"", names.BY_GATEWAY}:

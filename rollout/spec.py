@@ -186,5 +186,5 @@ class RolloutSpec:
     disable_generate_canary_service: bool = False
     traffic_routing_ref: str | None = None
     """Name of a TrafficRouting object that routes instead of ``routings``."""
-    verified: bool = False
+    strict: bool = False
     """Whether every route must be one whose data plane says that it is in force."""

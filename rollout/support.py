@@ -21,7 +21,7 @@ class Feature(Enum):
     NO_CANARY_SERVICE = "disableGenerateCanaryService with ingress or gateway"
     MIXED_CLASSES = "one Ingress with several classTypes"
     CLASS_LIMIT = "what a classType of ingress cannot say"
-    UNVERIFIABLE = f"{names.VERIFY} with a route that is no HTTPRoute"
+    UNVERIFIABLE = f"annotation {names.VERIFY} beside a route other than gateway"
 
 
 _HINTS = {
@@ -31,6 +31,7 @@ _HINTS = {
     Feature.NO_CANARY_SERVICE: "leave it out, or route by customNetworkRefs alone",
     Feature.UNVERIFIABLE: "only a Gateway says what it has accepted: route by gateway, or leave it out",
 }
+_WHY = {Feature.UNVERIFIABLE: "is a promise that nobody can keep"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ class Missing:
         """Say what is missing, by the name that the reader's API version has for the feature."""
         if self.limit:
             return f"classType {self.classtype} cannot {self.limit.what}"
-        return f"{name} is not supported yet"
+        return f"{name} {_WHY.get(self.feature, 'is not supported yet')}"
 
     def __str__(self) -> str:
         return f"{self.why(self.feature.value)}: {self.hint}"
@@ -87,7 +88,7 @@ def missing(spec: RolloutSpec) -> Iterator[Missing]:
     own_service = any(each.ingress_name or each.http_route for each in spec.routings)
     if spec.disable_generate_canary_service and own_service:
         yield Missing(Feature.NO_CANARY_SERVICE)
-    if spec.verified and any(each.ingress_name or each.custom for each in spec.routings):
+    if spec.strict and any(each.ingress_name or each.custom for each in spec.routings):
         yield Missing(Feature.UNVERIFIABLE)
 
 

@@ -52,14 +52,6 @@ class Product:
         """End a pod's process as nothing it could handle: SIGKILL."""
         os.kill(_process_of(pod, module), signal.SIGKILL)
 
-    def freeze(self, pod: str) -> None:
-        """Stop a reconciler in its tracks (SIGSTOP)."""
-        os.kill(_process_of(pod, "reconciler"), signal.SIGSTOP)
-
-    def thaw(self, pod: str) -> None:
-        """Let a frozen reconciler go on."""
-        os.kill(_process_of(pod, "reconciler"), signal.SIGCONT)
-
     async def kill_webhooks(self) -> None:
         """Kill every webhook's process at one moment, and wait until all are ready again."""
         selector = "app.kubernetes.io/component=webhook"

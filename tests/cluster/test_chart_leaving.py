@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 import pytest_asyncio
@@ -16,7 +17,7 @@ from tests.cluster.application import ALPHA, NAME, V1, V2, Application
 from tests.cluster.chart_install import CHART, NAMESPACE, PROCESSES, fully_available, install
 from tests.cluster.partitions import counts, divided, limited, partition, release_slowly
 from tests.cluster.plans import step
-from tests.cluster.product import LEASE, Product
+from tests.cluster.product import LEASE, Product, holder
 from tests.cluster.readiness import counting
 
 pytestmark = pytest.mark.long
@@ -263,20 +264,52 @@ async def test_uninstalling_without_hooks_leaves_everything_whole(own_cluster: C
     await _assert_nothing_is_left(own_cluster)
 
 
-async def test_leader_that_loses_its_lease_while_it_lets_go_of_our_own_objects_ends_that(
-    own_cluster: Cluster,
-) -> None:
-    """Rights go one after the other, so nobody else could go on: what is left would be held for ever."""
-    await install(own_cluster)
-    product = Product(own_cluster)
-    leader = await product.leader()
+@asynccontextmanager
+async def _account_stays(cluster: Cluster) -> AsyncIterator[None]:
+    """Refuse whatever the reconciler does to its ServiceAccount, as a policy of the cluster can."""
+    user = f"system:serviceaccount:{NAMESPACE}:sluice-reconciler"
+    rule = {
+        "apiGroups": [""],
+        "apiVersions": ["v1"],
+        "operations": ["UPDATE", "DELETE"],
+        "resources": ["serviceaccounts"],
+    }
+    policy = {"matchConstraints": {"resourceRules": [rule]}, "validations": [{"expression": "false"}]}
+    policy["matchConditions"] = [{"name": "ours", "expression": f"request.userInfo.username == '{user}'"}]
+    binding = {"policyName": "stays", "validationActions": ["Deny"]}
+    made = {"validatingadmissionpolicies": policy, "validatingadmissionpolicybindings": binding}
+    for resource, spec in made.items():
+        manifest = {"metadata": {"name": "stays"}, "spec": spec}
+        await cluster.create(f"admissionregistration.k8s.io/v1/{resource}", None, manifest)
+    change = ("annotate", "serviceaccount", "sluice-reconciler", "-n", NAMESPACE, "tried=it")
+    async with asyncio.timeout(30):  # an API server takes a moment to heed a policy
+        while not (
+            await cluster.kubectl(*change, f"--as={user}", "--dry-run=server", check=False)
+        ).returncode:
+            pass
+    yield
+    for resource in reversed(made):
+        await cluster.delete(f"admissionregistration.k8s.io/v1/{resource}", None, "stays")
 
-    await own_cluster.helm("uninstall", "sluice", "-n", NAMESPACE, "--no-hooks")
-    await own_cluster.wait_gone("deployments", NAMESPACE, "sluice-reconciler", 60)
-    product.freeze(leader)
-    await own_cluster.delete("leases", NAMESPACE, LEASE)
-    await asyncio.sleep(1.5)  # longer than from one renewal of a lease to the next
-    product.thaw(leader)
+
+async def test_leader_that_is_held_up_and_loses_its_lease_lets_go_to_the_end(own_cluster: Cluster) -> None:
+    """Its rights go one after the other, so nobody else could: what is left would be held for ever.
+
+    It is held up where its rights beyond our namespace are gone already.
+    """
+    await install(own_cluster)
+    leader = await Product(own_cluster).leader()
+    await own_cluster.wait_for(
+        "rolebindings", NAMESPACE, "sluice-reconciler", lambda found: "finalizers" in found["metadata"]
+    )
+
+    async with _account_stays(own_cluster):
+        await own_cluster.helm("uninstall", "sluice", "-n", NAMESPACE, "--no-hooks")
+        await own_cluster.wait_gone("clusterrolebindings", None, "sluice-reconciler", 60)
+        await own_cluster.delete("leases", NAMESPACE, LEASE)
+        await own_cluster.wait_for(
+            "leases", NAMESPACE, LEASE, lambda found: holder(found) not in {"", leader}
+        )
 
     await _assert_nothing_is_left(own_cluster)
 

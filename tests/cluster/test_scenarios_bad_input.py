@@ -245,7 +245,7 @@ _ROWS = [
         "metadata.annotations",
         {"sluice.dev/verify": "gateway-status"},
         "Metadata.Annotations[sluice.dev/verify]",
-        "sluice.dev/verify with a route that is no HTTPRoute is not supported yet",
+        "annotation sluice.dev/verify beside a route other than gateway is a promise that nobody can keep",
     ),
     *_in_both(
         "strict-by-another-word",

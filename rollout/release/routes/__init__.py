@@ -108,7 +108,7 @@ def _route(facts: Facts, route: Route, routing: Routing) -> Outcome:
         return Doing(route.leaving)
     # What names the canary has to be known before requests are sent there by it.
     if routing.reaches_canary and not route.reaches_canary and route.unnoticed:
-        return Doing(route.unnoticed, blocked=facts.spec.verified)
+        return Doing(route.unnoticed, blocked=facts.spec.strict)
     return route.say(routing)
 
 
@@ -132,7 +132,7 @@ def _grace(facts: Facts, route: Route, at_most: timedelta | None) -> Outcome:
     if route.unnoticed:
         last = changed + at_most if changed and at_most else None
         if at_most is None or (last and now < last):
-            return Doing(route.unnoticed, until=last, blocked=facts.spec.verified)
+            return Doing(route.unnoticed, until=last, blocked=facts.spec.strict)
     if seconds <= 0 or changed is None:
         return DONE
     if changed > now:  # written under a clock that was ahead: counted from now

@@ -178,9 +178,9 @@ def test_two_different_traffic_routings_are_refused() -> None:
 
 def test_strictness_is_asked_for_by_annotation() -> None:
     """Without it nothing is asked for; emptied, as an installer's template leaves it, it is not either."""
-    assert read(annotated(beta(), VERIFY="gateway-status")).verified
-    assert not read(beta()).verified
-    assert not read(annotated(beta(), VERIFY="")).verified
+    assert read(annotated(beta(), VERIFY="gateway-status")).strict
+    assert not read(beta()).strict
+    assert not read(annotated(beta(), VERIFY="")).strict
 
 
 @pytest.mark.parametrize("word", ["true", "probe", "Gateway-Status"])

@@ -268,7 +268,7 @@ def referring(*steps: Json) -> Json:
         (
             annotated(referring(), VERIFY="gateway-status"),
             {"shared": routing(REF)},
-            "TrafficRouting shared cannot carry this release: sluice.dev/verify with a route that is no",
+            "TrafficRouting shared cannot carry this release: annotation sluice.dev/verify beside a ro",
         ),
         (
             referring(),

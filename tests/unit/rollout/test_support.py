@@ -59,12 +59,12 @@ def test_canary_by_ingress_is_supported() -> None:
             "disableGenerateCanaryService with ingress or gateway is not supported yet: leave it out",
         ),
         (
-            {"verified": True},
-            "sluice.dev/verify with a route that is no HTTPRoute is not supported yet: only a Gateway says",
+            {"strict": True},
+            "annotation sluice.dev/verify beside a route other than gateway is a promise that nobody can",
         ),
         (
-            {"verified": True, "routings": (TrafficRoutingRef("a", http_route="a", custom=(LANE,)),)},
-            "sluice.dev/verify with a route that is no HTTPRoute is not supported yet: only a Gateway says",
+            {"strict": True, "routings": (TrafficRoutingRef("a", http_route="a", custom=(LANE,)),)},
+            "annotation sluice.dev/verify beside a route other than gateway is a promise that nobody can",
         ),
         (
             {"routings": (INGRESS, replace(INGRESS, service="b", ingress_class="mse"))},
@@ -100,7 +100,7 @@ def test_routings_without_an_ingress_are_not_bound_to_what_an_ingress_can_say() 
 
 def test_route_that_a_gateway_speaks_for_can_be_verified() -> None:
     """So can a release without any route: nothing of it has to be in force."""
-    by_gateway = replace(spec(), routings=(TrafficRoutingRef("a", http_route="web"),), verified=True)
+    by_gateway = replace(spec(), routings=(TrafficRoutingRef("a", http_route="web"),), strict=True)
 
     assert unsupported(by_gateway) is None
     assert unsupported(replace(by_gateway, routings=())) is None

@@ -213,9 +213,9 @@ def test_strictness_is_refused_where_no_data_plane_speaks(
     strict = annotated(version({"steps": steps, "trafficRoutings": [GATEWAY]}), VERIFY="gateway-status")
 
     assert str(problem) == (
-        'Metadata.Annotations[sluice.dev/verify]: Invalid value: "gateway-status": sluice.dev/verify with a '
-        "route that is no HTTPRoute is not supported yet. Only a Gateway says what it has accepted: route by "
-        "gateway, or leave it out"
+        'Metadata.Annotations[sluice.dev/verify]: Invalid value: "gateway-status": annotation '
+        "sluice.dev/verify beside a route other than gateway is a promise that nobody can keep. Only a "
+        "Gateway says what it has accepted: route by gateway, or leave it out"
     )
     assert validate_create(strict, NOBODY, Rules()) == ()
 
