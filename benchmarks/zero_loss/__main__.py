@@ -2,8 +2,9 @@
 
     python -m sandbox.namespace python -m benchmarks.zero_loss [--only NAME ...] [--style STYLE ...] [--write]
 
-It takes about an hour. With --write it puts what it saw into docs/zero-loss.md; give it everything then. Exit
-code 1 when a request was lost, misrouted or late or a share was wrong where that must not be.
+It takes about an hour. With --write it puts what it saw into docs/zero-loss.md: two tables, that of the
+scenarios (play all of them then) and that of the experiments. Exit code 1 when a request was lost, misrouted
+or late or a share was wrong where that must not be.
 """
 # ruff: noqa: T201  it speaks to a terminal
 
@@ -33,7 +34,7 @@ def main() -> int:
     parser.add_argument("--write", action="store_true", help="put the tables into docs/zero-loss.md")
     arguments = parser.parse_args()
     results, experiments = asyncio.run(_played(arguments.only, arguments.style, write=arguments.write))
-    if arguments.write:
+    if arguments.write and experiments:
         told = [(each.text, result) for each, result in experiments]
         report.write("experiments", report.experiments(told))
     must_hold = [*results, *(result for each, result in experiments if not each.loses)]
@@ -54,7 +55,7 @@ async def _played(
                 for result in await play(product, scenario, style, PLANES):
                     results.append(result)
                     _tell(result, result.scenario)
-        if write:  # at once: what comes next may not come to its end
+        if write and results:  # at once: what comes next may not come to its end
             report.write("releases", [report.conditions(), "", *report.releases(results)])
         if EXPERIMENTS_NAME in names:
             experiments += await _performed(product, EXPERIMENTS)

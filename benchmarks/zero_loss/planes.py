@@ -60,8 +60,13 @@ class Plane:
 def _lines(log: Path) -> Iterator[JsonObject]:
     with log.open(encoding="utf-8") as lines:
         for line in lines:
-            if line.endswith("\n"):  # the last one may be half written
-                yield json.loads(line)
+            if not line.endswith("\n"):  # the last one may be half written
+                return
+            try:
+                found = json.loads(line)
+            except json.JSONDecodeError:  # two proxies that write one file can tear each other's lines
+                continue
+            yield found
 
 
 _TRAEFIK_LOG = ("request_X-Request-Id", "ServiceName")
