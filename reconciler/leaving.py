@@ -85,9 +85,8 @@ class Leaver:
         self.log.info("leaving: nothing of ours is left; letting go of our own objects")
 
         async def part() -> None:
-            if (
-                self.caretaker.installation.leaving
-            ):  # whoever changes their mind while we are refused, keeps us
+            # Whoever changes their mind while we are refused, keeps us.
+            if self.caretaker.installation.leaving:
                 await self.caretaker.hand_over()
                 await self.caretaker.let_go()
 

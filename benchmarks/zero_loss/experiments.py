@@ -93,7 +93,7 @@ async def _roll_envoys(trial: Trial) -> None:
 
 
 _SECOND = "envoy-2"
-TWO_ENVOYS = replace(CONTOUR, name="two Envoys behind one address", start=_two_envoys)
+TWO_ENVOYS = replace(CONTOUR, name="two Envoys behind one address", start=_two_envoys, torn=True)
 _ROLLED = Scenario("proxies", "promoted while the proxies are replaced", each(_roll_envoys))
 
 EXPERIMENTS = (

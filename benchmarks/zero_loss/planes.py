@@ -33,6 +33,8 @@ class Plane:
     """The fields of its access log that name a request, and what it was routed to."""
     by_cookie: bool = False
     """Whether requests can be told apart by a cookie alone."""
+    torn: bool = False
+    """Whether several proxies write its access log at a time, and can tear each other's lines."""
 
     async def routings(self, log: Path, requests: Collection[str]) -> Mapping[str, str]:
         """Say what each of some requests was routed to: the name of a Service is in it.
@@ -49,24 +51,27 @@ class Plane:
 
     def told_of(self, log: Path, request: str) -> str:
         """Give the line of the access log about one request, as it is; nothing while there is none."""
-        return next((json.dumps(line) for line in _lines(log) if line.get(self.logged[0]) == request), "")
+        return next(
+            (json.dumps(line) for line in self._lines(log) if line.get(self.logged[0]) == request), ""
+        )
 
     def _logged(self, log: Path) -> Iterator[tuple[str, str]]:
         request, service = self.logged
-        for line in _lines(log):
+        for line in self._lines(log):
             yield line.get(request, ""), line.get(service, "")
 
-
-def _lines(log: Path) -> Iterator[JsonObject]:
-    with log.open(encoding="utf-8") as lines:
-        for line in lines:
-            if not line.endswith("\n"):  # the last one may be half written
-                return
-            try:
-                found = json.loads(line)
-            except json.JSONDecodeError:  # two proxies that write one file can tear each other's lines
-                continue
-            yield found
+    def _lines(self, log: Path) -> Iterator[JsonObject]:
+        with log.open(encoding="utf-8") as lines:
+            for line in lines:
+                if not line.endswith("\n"):  # the last one may be half written
+                    return
+                try:
+                    found = json.loads(line)
+                except json.JSONDecodeError:
+                    if not self.torn:
+                        raise
+                    continue
+                yield found
 
 
 _TRAEFIK_LOG = ("request_X-Request-Id", "ServiceName")

@@ -17,6 +17,7 @@ from tests.cluster.application import ALPHA, NAME, V1, V2, Application
 from tests.cluster.chart_install import CHART, NAMESPACE, PROCESSES, fully_available, install
 from tests.cluster.partitions import counts, divided, limited, partition, release_slowly
 from tests.cluster.plans import step
+from tests.cluster.policies import refusing
 from tests.cluster.product import LEASE, Product, holder
 from tests.cluster.readiness import counting
 
@@ -274,22 +275,18 @@ async def _account_stays(cluster: Cluster) -> AsyncIterator[None]:
         "operations": ["UPDATE", "DELETE"],
         "resources": ["serviceaccounts"],
     }
-    policy = {"matchConstraints": {"resourceRules": [rule]}, "validations": [{"expression": "false"}]}
-    policy["matchConditions"] = [{"name": "ours", "expression": f"request.userInfo.username == '{user}'"}]
-    binding = {"policyName": "stays", "validationActions": ["Deny"]}
-    made = {"validatingadmissionpolicies": policy, "validatingadmissionpolicybindings": binding}
-    for resource, spec in made.items():
-        manifest = {"metadata": {"name": "stays"}, "spec": spec}
-        await cluster.create(f"admissionregistration.k8s.io/v1/{resource}", None, manifest)
+    policy = {
+        "matchConstraints": {"resourceRules": [rule]},
+        "matchConditions": [{"name": "ours", "expression": f"request.userInfo.username == '{user}'"}],
+        "validations": [{"expression": "false"}],
+    }
     change = ("annotate", "serviceaccount", "sluice-reconciler", "-n", NAMESPACE, "tried=it")
-    async with asyncio.timeout(30):  # an API server takes a moment to heed a policy
-        while not (
-            await cluster.kubectl(*change, f"--as={user}", "--dry-run=server", check=False)
-        ).returncode:
-            pass
-    yield
-    for resource in reversed(made):
-        await cluster.delete(f"admissionregistration.k8s.io/v1/{resource}", None, "stays")
+    tried = (*change, f"--as={user}", "--dry-run=server")
+    async with refusing(cluster, "account-stays", policy):
+        async with asyncio.timeout(30):  # an API server takes a moment to heed a policy
+            while "account-stays" not in (await cluster.kubectl(*tried, check=False)).stderr:
+                pass
+        yield
 
 
 async def test_leader_that_is_held_up_and_loses_its_lease_lets_go_to_the_end(own_cluster: Cluster) -> None:
@@ -299,6 +296,7 @@ async def test_leader_that_is_held_up_and_loses_its_lease_lets_go_to_the_end(own
     """
     await install(own_cluster)
     leader = await Product(own_cluster).leader()
+    lease = await own_cluster.wait_for("leases", NAMESPACE, LEASE, lambda _: True)
     await own_cluster.wait_for(
         "rolebindings", NAMESPACE, "sluice-reconciler", lambda found: "finalizers" in found["metadata"]
     )
@@ -312,6 +310,8 @@ async def test_leader_that_is_held_up_and_loses_its_lease_lets_go_to_the_end(own
         )
 
     await _assert_nothing_is_left(own_cluster)
+    # The account is deleted in foreground, with whatever it owns: a leader would lose its Lease by that.
+    assert [each["kind"] for each in lease["metadata"]["ownerReferences"]] == ["RoleBinding"]
 
 
 @pytest.mark.parametrize("order", ["as-rendered", "reversed", "rights-first"])

@@ -7,6 +7,7 @@ import time
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,8 @@ import pytest_asyncio
 from kube.client import Client
 from kube.lease import Election, LeadershipLost, Timing
 from kube.login import Login, log_in
-from kube.resources import LEASES, Ref
+from kube.owners import owner_reference
+from kube.resources import CONFIG_MAPS, LEASES, Ref
 from sandbox.cluster import Cluster
 from tests.cluster.faults import faulty
 
@@ -107,6 +109,27 @@ async def test_first_candidate_leads_and_the_second_waits(client: Client, lease:
     assert (await client.get(lease))["spec"]["holderIdentity"] == "first"
     await stop(waiting)
     await stop(leading)
+
+
+async def test_lease_belongs_to_the_owner_of_the_moment_in_which_it_is_made(
+    client: Client, lease: Ref
+) -> None:
+    """An owner that is made again is another: what bears the old uid is collected at once."""
+    owner = CONFIG_MAPS.ref(lease.namespace, "owner")
+    election = Election(client, lease, "only", owner=partial(owner_reference, client, owner))
+    owners = []
+    for _ in range(2):
+        made = await client.create(CONFIG_MAPS, {"metadata": {"name": "owner"}}, namespace=lease.namespace)
+        work = Work()
+        leading = asyncio.create_task(election.lead(work))
+        await soon(work.began)
+        (found,) = (await client.get(lease))["metadata"]["ownerReferences"]
+        owners.append((found["uid"], made["metadata"]["uid"]))
+        await stop(leading)
+        await client.delete(lease)
+        await client.delete(owner)
+
+    assert all(found == made for found, made in owners)
 
 
 async def test_leader_that_shuts_down_hands_over_after_its_work_ended(client: Client, lease: Ref) -> None:

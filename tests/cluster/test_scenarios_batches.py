@@ -8,6 +8,7 @@ import pytest_asyncio
 from sandbox.names import JsonObject
 from tests.cluster.application import COMPLETED, NAME, ROLLED_BACK, V1, V2, Application, is_paused, shows
 from tests.cluster.plans import plan, step
+from tests.cluster.policies import refusing
 
 ROLLOUT_ID, BATCH_ID = "rollouts.kruise.io/rollout-id", "rollouts.kruise.io/rollout-batch-id"
 
@@ -52,14 +53,8 @@ async def no_labels(app: Application) -> AsyncIterator[None]:
         "matchConstraints": {"resourceRules": [rule], "namespaceSelector": ours},
         "validations": [{"expression": expression}],
     }
-    binding = {"policyName": name, "validationActions": ["Deny"]}
-    made = {"validatingadmissionpolicies": policy, "validatingadmissionpolicybindings": binding}
-    for resource, spec in made.items():
-        manifest = {"metadata": {"name": name}, "spec": spec}
-        await app.cluster.create(f"admissionregistration.k8s.io/v1/{resource}", None, manifest)
-    yield
-    for resource in reversed(made):
-        await app.cluster.delete(f"admissionregistration.k8s.io/v1/{resource}", None, name)
+    async with refusing(app.cluster, name, policy):
+        yield
 
 
 async def test_canary_pods_say_which_step_brought_them(app: Application) -> None:
