@@ -3,7 +3,6 @@
 import asyncio
 import json
 from dataclasses import dataclass
-from functools import cache
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -42,9 +41,8 @@ class Write:
         return MERGE_PATCH if "/rollouts.kruise.io/" in self.uri else STRATEGIC_MERGE_PATCH
 
 
-@cache
 def recorded(during: str) -> tuple[Write, ...]:
-    """Return what was sent after the user had typed something."""
+    """Return what was sent after the user had typed something; each caller gets bodies of its own."""
     lines = _FILE.read_text(encoding="utf-8").splitlines()
     found = tuple(write for write in (Write(**json.loads(line)) for line in lines) if write.during == during)
     if not found:
