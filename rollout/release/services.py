@@ -88,7 +88,7 @@ def move_on(facts: Facts) -> Outcome:
     mine = facts.rollout.target.name
     found = ((ref, facts.snapshot.services.get(ref.service)) for ref in facts.spec.routings)
     held = (ref for ref, service in found if service and service.pinned_by == mine)
-    return resting_on((each.target for each in facts.serving), together(pin(facts, ref) for ref in held))
+    return together(pin(facts, ref) for ref in held)
 
 
 def widen(snapshot: Snapshot, service: Service) -> Outcome:
