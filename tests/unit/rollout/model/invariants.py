@@ -422,10 +422,14 @@ def _canary_write(
 
 
 def _is_let_go(world: World, canary: JsonObject | None) -> bool:
-    """Tell whether a canary is of the version that a Rollout which goes, or is disabled, lets out at once."""
+    """Tell whether a canary is of the version that is let out at once.
+
+    A Rollout does so that goes, or is disabled, and one whose stable revision somebody has deleted.
+    """
     ended = world.rollout is None or "deletionTimestamp" in world.rollout["metadata"]
     ended = ended or (world.rollout or {})["spec"].get("disabled") is True
-    if not ended or world.workload is None or canary is None:
+    gone = bool(world.release.get("stableRevision")) and not world.stable_tags()
+    if not (ended or gone) or world.workload is None or canary is None:
         return False
     return template_digest(canary["spec"]["template"]) == template_digest(world.workload["spec"]["template"])
 
