@@ -52,24 +52,12 @@ class Assembly:
         """Release while we are installed, leave when we are being removed; ends by cancellation."""
         while True:
             if not self.installation.leaving:
-                await self._work_until_leaving()
+                await self.leaver.unless(lambda: self.installation.leaving, self._release())
             await self.leaver.leave(self.controller, self.workers)
             # Whoever changes their mind takes the annotation away; whoever asks again sets it again.
             await self.leaver.until(
                 lambda: not self.installation.leaving or self.installation.request == REQUESTED
             )
-
-    async def _work_until_leaving(self) -> None:
-        working = asyncio.ensure_future(self._release())
-        wanted = asyncio.ensure_future(self.leaver.until(lambda: self.installation.leaving))
-        try:
-            done, _ = await asyncio.wait({working, wanted}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            working.cancel()
-            wanted.cancel()
-            await asyncio.wait({working, wanted})
-        if working in done:
-            working.result()  # work has no end of its own: this raises what ended it
 
     async def _release(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -84,7 +72,7 @@ class Assembly:
         await self.installation.refresh(self.client)
         if self.installation.leaving:
             self.process.log.info("stopping while leaving: finishing first")
-            await self.leaver.until(lambda: self.installation.released)
+            await self.leaver.until(lambda: self.installation.released or not self.installation.leaving)
 
 
 async def assemble(settings: ReconcilerSettings, process: Process) -> Assembly:

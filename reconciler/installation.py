@@ -5,7 +5,7 @@ bindings are gone: the last request of all needs all of them alive. Why it is do
 order, is docs/decisions/008.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -187,10 +187,17 @@ class Caretaker:
             kept = [each for each in _finalizers(found) if each != names.LEAVING_FINALIZER]
             await self._patch(ref, found, {"finalizers": kept})
 
-    async def report(self, word: str | None) -> None:
-        """Say on our Deployment how far leaving is."""
+    async def ask(self) -> None:
+        """Ask on our Deployment that we leave."""
+        await self._say(REQUESTED, lambda _: True)
+
+    async def answer(self) -> None:
+        """Say there that it is done, if somebody asked and has not taken it back."""
+        await self._say(DONE, lambda annotations: names.LEAVE in annotations)
+
+    async def _say(self, word: str, suits: Callable[[JsonObject], bool]) -> None:
         found = await self._get(self.installation.deployment)
-        if found:
+        if found and suits(found["metadata"].get("annotations") or {}):
             await self._patch(self.installation.deployment, found, {"annotations": {names.LEAVE: word}})
 
     async def _own(self, ref: Ref, owner: JsonObject) -> None:

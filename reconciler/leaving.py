@@ -7,11 +7,12 @@ objects are let go: that is done to its end by who began it.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
+from typing import Any
 
 from kube.client import Client
 from kube.errors import KubeError, NotFound
@@ -19,7 +20,7 @@ from kube.resources import DEPLOYMENTS, ROLLOUTS, SERVICES, TRAFFIC_ROUTINGS, Re
 from kube.wire import JsonObject
 from reconciler.controller import Controller
 from reconciler.execution import carries
-from reconciler.installation import DONE, Caretaker
+from reconciler.installation import Caretaker
 from reconciler.strays import freed, let_go, widened
 from reconciler.world import World
 from rollout.release.plan import has_left, leave
@@ -52,14 +53,32 @@ class Leaver:
         for cache in installation.caches.values():
             cache.subscribe(lambda *_: self._changed.set())
 
-    async def leave(self, controller: Controller, workers: int) -> None:
-        """Do all of it; whatever the API server refuses is tried again, for whoever uninstalls waits."""
+    async def leave(self, controller: Controller, workers: int) -> bool:
+        """Do all of it, and tell whether it came to its end: who asked for it may take that back.
+
+        Whatever the API server refuses is tried again, for whoever uninstalls waits.
+        """
         if self._parting is None or self._parting.done():
-            await self._end_everything(controller, workers)
+            if not await self.unless(self._stays, self._end_everything(controller, workers)):
+                self.log.info("leaving: no longer asked for; releasing again")
+                return False
             self._parting = asyncio.ensure_future(self._let_go_of_ourselves())
             self._parting.add_done_callback(self._parted)
         # Our rights go with it: the next leader could not come as far again. A lost lease does not end it.
         await asyncio.shield(self._parting)
+        return True
+
+    def unfinished(self) -> Iterator[str]:
+        """Name what is left to do, as far as it can be seen."""
+        for rollout in self.world.rollouts.items():
+            key = rollout["metadata"]["namespace"], rollout["metadata"]["name"]
+            if not self._let_go(*key):
+                yield f"Rollout {'/'.join(key)} is not let go; its events say what is refused"
+        if not self.caretaker.installation.released:
+            yield "our own objects are still held, which comes last"
+
+    def _stays(self) -> bool:
+        return not self.caretaker.installation.leaving
 
     async def _end_everything(self, controller: Controller, workers: int) -> None:
         installation = self.caretaker.installation
@@ -78,7 +97,7 @@ class Leaver:
             await asyncio.wait({working})
         if installation.namespace_deleted:
             await self.persist(self.caretaker.tie_to_namespace)
-        await self.persist(lambda: self.caretaker.report(DONE))
+        await self.persist(self.caretaker.answer)
         await self._quiet()
 
     async def _let_go_of_ourselves(self) -> None:
@@ -86,7 +105,7 @@ class Leaver:
 
         async def part() -> None:
             # Whoever changes their mind while we are refused, keeps us.
-            if self.caretaker.installation.leaving:
+            if not self._stays():
                 await self.caretaker.hand_over()
                 await self.caretaker.let_go()
 
@@ -178,6 +197,21 @@ class Leaver:
         while not condition():
             self._changed.clear()
             await self._changed.wait()
+
+    async def unless(self, condition: Callable[[], bool], work: Coroutine[Any, Any, None]) -> bool:
+        """Do something until a condition on what is seen holds, and tell whether it came to its end."""
+        working = asyncio.ensure_future(work)
+        waiting = asyncio.ensure_future(self.until(condition))
+        try:
+            await asyncio.wait({working, waiting}, return_when=asyncio.FIRST_COMPLETED)
+            ended = working.done()
+        finally:
+            working.cancel()
+            waiting.cancel()
+            await asyncio.wait({working, waiting})
+        if ended:
+            working.result()  # raises what ended it
+        return ended
 
     async def persist(self, work: Callable[[], Awaitable[None]]) -> None:
         """Do something until the API server has accepted it."""

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from runtime.settings import ProcessSettings, integer, optional, setting, text
+from runtime.settings import ProcessSettings, integer, optional, seconds, setting, text
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,4 +32,16 @@ class ReconcilerSettings(ProcessSettings):
         text="the name of this replica in the Lease and in events; default: host name and process id",
         parse=optional(text),
         default="",
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LeavingSettings(ReconcilerSettings):
+    """Have the reconciler end every release and take Sluice out of the cluster; wait until it has."""
+
+    timeout_seconds: float = setting(
+        env="LEAVING_TIMEOUT_SECONDS",
+        text="how long to wait; then what is left is said, and the exit code is 3",
+        parse=seconds(3600),
+        default=240.0,
     )

@@ -13,7 +13,7 @@ from sandbox.cluster import Cluster
 from sandbox.control_plane import Options
 from sandbox.names import JsonObject
 from tests.cluster import custom_kinds, gateways, istio, traffic_routings
-from tests.cluster.application import ALPHA, NAME, V1, V2, Application
+from tests.cluster.application import ALPHA, NAME, V1, V2, V3, Application
 from tests.cluster.chart_install import CHART, NAMESPACE, PROCESSES, fully_available, install
 from tests.cluster.partitions import counts, divided, limited, partition, release_slowly
 from tests.cluster.plans import step
@@ -113,6 +113,32 @@ async def test_helm_uninstall_leaves_everything_whole(own_cluster: Cluster) -> N
     await app.governed()
     assert (await app.get(ALPHA))["metadata"]["uid"] == (await app.get("rollouts"))["metadata"]["uid"]
     await app.kubectl("delete", "rollout", NAME, "--timeout=30s")
+
+
+async def test_failed_uninstall_says_what_is_left_and_can_be_taken_back(own_cluster: Cluster) -> None:
+    """By the commands of docs/uninstalling.md, after which changes are held as before."""
+    await install(own_cluster, "--set", "leaving.timeoutSeconds=30")
+    app = await _release_under_way(own_cluster)
+
+    async with _refused(own_cluster, "services", app.namespace, NAME):
+        failed = await own_cluster.helm("uninstall", "sluice", "-n", NAMESPACE, check=False)
+        log = (await own_cluster.kubectl("-n", NAMESPACE, "logs", "job/sluice-leave")).stdout
+        await own_cluster.kubectl("-n", NAMESPACE, "delete", "job", "sluice-leave")
+        request = ("deployment", "sluice-reconciler", "sluice.dev/leave-")
+        await own_cluster.kubectl("-n", NAMESPACE, "annotate", *request)
+        await own_cluster.helm("rollback", "sluice", "1", "-n", NAMESPACE)
+    await own_cluster.wait_for("mutatingwebhookconfigurations", None, "sluice-mutating", _is_trusted)
+    await app.set_image(V3)
+    await app.waits(1, 1)
+
+    reconciler = await own_cluster.wait_for("deployments", NAMESPACE, "sluice-reconciler", fully_available)
+    assert failed.returncode != 0
+    assert f"Rollout {app.namespace}/{NAME} is not let go" in log
+    assert "sluice.dev/leave" not in reconciler["metadata"]["annotations"]
+
+
+def _is_trusted(configuration: JsonObject) -> bool:
+    return all(each["clientConfig"].get("caBundle") for each in configuration["webhooks"])
 
 
 async def test_uninstalling_ends_although_a_rollout_is_left_in_no_namespace(own_cluster: Cluster) -> None:
@@ -266,25 +292,24 @@ async def test_uninstalling_without_hooks_leaves_everything_whole(own_cluster: C
 
 
 @asynccontextmanager
-async def _account_stays(cluster: Cluster) -> AsyncIterator[None]:
-    """Refuse whatever the reconciler does to its ServiceAccount, as a policy of the cluster can."""
+async def _refused(cluster: Cluster, plural: str, namespace: str, name: str) -> AsyncIterator[None]:
+    """Refuse whatever the reconciler does to objects of a core kind, as a policy of the cluster can."""
     user = f"system:serviceaccount:{NAMESPACE}:sluice-reconciler"
     rule = {
         "apiGroups": [""],
         "apiVersions": ["v1"],
         "operations": ["UPDATE", "DELETE"],
-        "resources": ["serviceaccounts"],
+        "resources": [plural],
     }
     policy = {
         "matchConstraints": {"resourceRules": [rule]},
         "matchConditions": [{"name": "ours", "expression": f"request.userInfo.username == '{user}'"}],
         "validations": [{"expression": "false"}],
     }
-    change = ("annotate", "serviceaccount", "sluice-reconciler", "-n", NAMESPACE, "tried=it")
-    tried = (*change, f"--as={user}", "--dry-run=server")
-    async with refusing(cluster, "account-stays", policy):
+    tried = ("annotate", plural, name, "-n", namespace, "tried=it", f"--as={user}", "--dry-run=server")
+    async with refusing(cluster, f"{plural}-stay", policy):
         async with asyncio.timeout(30):  # an API server takes a moment to heed a policy
-            while "account-stays" not in (await cluster.kubectl(*tried, check=False)).stderr:
+            while f"{plural}-stay" not in (await cluster.kubectl(*tried, check=False)).stderr:
                 pass
         yield
 
@@ -301,7 +326,7 @@ async def test_leader_that_is_held_up_and_loses_its_lease_lets_go_to_the_end(own
         "rolebindings", NAMESPACE, "sluice-reconciler", lambda found: "finalizers" in found["metadata"]
     )
 
-    async with _account_stays(own_cluster):
+    async with _refused(own_cluster, "serviceaccounts", NAMESPACE, "sluice-reconciler"):
         await own_cluster.helm("uninstall", "sluice", "-n", NAMESPACE, "--no-hooks")
         await own_cluster.wait_gone("clusterrolebindings", None, "sluice-reconciler", 60)
         await own_cluster.delete("leases", NAMESPACE, LEASE)
