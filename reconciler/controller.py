@@ -90,7 +90,6 @@ class Controller:
             wrote = await self._executor.execute(rollout, made)
             wrote = wrote or await self._oblige(key, rollout, made, log)
         except KubeError as error:
-            self._outcomes.labels("refused").inc()
             self._failed(key, rollout, error, log)
         except NotLeading:
             self._outcomes.labels("not-leading").inc()
@@ -129,8 +128,10 @@ class Controller:
 
     def _failed(self, key: Key, rollout: JsonObject, error: KubeError, log: Log) -> None:
         if error.retry is Retry.AFTER_OBSERVING:
+            self._outcomes.labels("outdated").inc()
             log.debug("the world moved on; looking again", error=str(error), again_in=self._queue.retry(key))
             return
+        self._outcomes.labels("refused").inc()
         if error.retry is Retry.AFTER and error.retry_after is not None:
             self._queue.add_after(key, error.retry_after)
         else:

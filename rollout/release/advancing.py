@@ -174,6 +174,8 @@ def _arrived(facts: Facts, after: Release) -> Plan:
     if after.state is StepState.STEP_PAUSED:
         step = facts.spec.steps[after.step - 1]
         due = cursor.pause_end(after, step)
+        # In the status too: an event is gone after an hour, and people approve the next morning.
+        after = after if due else replace(after, message=_invitation(facts, after))
         # Told as long as it is true: an event that was lost with a failed write is told again.
         events = _pause_events(facts, after, manual=due is None)
     down = services.stable_is_down(facts)
@@ -189,12 +191,16 @@ def _pause_events(facts: Facts, release: Release, *, manual: bool) -> tuple[Even
     done = Event("Progressing", messages.step_done(release.step), key=f"{key}/done")
     if not manual:
         return (done,)
-    rollout = facts.rollout
     void = _void(facts, release)
-    how = messages.approve_event(
-        rollout.target.name, rollout.namespace, release.id, release.step, replacing=void is not None
-    )
-    return (done, Event("StepPaused", how, key=f"{key}/approve/{void.at}" if void else f"{key}/approve"))
+    again = f"/{void.at}" if void else ""
+    return (done, Event("StepPaused", release.message, key=f"{key}/approve{again}"))
+
+
+def _invitation(facts: Facts, release: Release) -> str:
+    """Say how the step is approved that waits for it."""
+    name, namespace = facts.rollout.target.name, facts.rollout.namespace
+    replacing = _void(facts, release) is not None
+    return messages.approve_event(name, namespace, release.id, release.step, replacing=replacing)
 
 
 def _void(facts: Facts, release: Release) -> Stamp | None:

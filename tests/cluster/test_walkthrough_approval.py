@@ -92,12 +92,20 @@ async def test_completed_release_leaves_nothing_behind(promotion: Promotion) -> 
     assert promotion.leftovers == []
 
 
-async def test_command_in_the_event_approves(app: Application) -> None:
-    """The event of a waiting step carries a command that approves it, as it stands."""
+@pytest.mark.parametrize(
+    "shown",
+    [
+        ("events", "--for", f"rollout/{NAME}"),
+        ("get", "rollout", NAME, "-o", "jsonpath={.status.canaryStatus.message}"),
+    ],
+    ids=["event", "status"],
+)
+async def test_command_that_is_shown_approves(app: Application, shown: tuple[str, ...]) -> None:
+    """A waiting step tells the command that approves it, as it stands; an event is gone after an hour."""
     await app.deploy()
     await app.set_image(V2)
     await app.waits(1, 1)
-    text = await app.kubectl("events", "--for", f"rollout/{NAME}")
+    text = await app.kubectl(*shown)
 
     (command,) = [line.partition(": ")[2] for line in text.splitlines() if "waits for approval" in line]
     await app.kubectl(*command.removeprefix("kubectl ").split())
