@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from kube.client import Client
 from kube.errors import NotFound
 from kube.resources import ROLLOUTS
+from kube.wire import JsonObject
 from rollout import names
+from rollout.approval import Approval, counts, granted
 from rollout.observation import read_rollout
-from rollout.snapshot import RolloutObject
-from rollout.status import Phase, StepState
+from rollout.status import APPROVALS_RESET, Phase, StepState
 
 
 class CommandError(Exception):
@@ -26,7 +27,7 @@ class Command:
 
 async def status(client: Client, namespace: str, name: str) -> Sequence[str]:
     """Say where a release stands, what it waits for and how to go on."""
-    rollout = await _read(client, namespace, name)
+    rollout = read_rollout(await _get(client, namespace, name))
     found, release = rollout.status, rollout.status.release
     lines = [f"{rollout.namespace}/{name}: {found.phase.value or 'not reconciled yet'}: {found.message}"]
     if found.phase is not Phase.PROGRESSING:
@@ -44,22 +45,44 @@ async def status(client: Client, namespace: str, name: str) -> Sequence[str]:
 
 async def approve(client: Client, namespace: str, name: str) -> Sequence[str]:
     """Approve the step at which the release waits, bound to release and step."""
-    rollout = await _read(client, namespace, name)
-    release = rollout.status.release
-    if rollout.status.phase is not Phase.PROGRESSING or release.state is not StepState.STEP_PAUSED:
-        found = f"phase {rollout.status.phase.value or 'none'}, state {release.state.value or 'none'}"
-        raise CommandError(f"Rollout {namespace}/{name} waits for no approval: {found}")
-    approval = f"{release.id}/{release.step}"
-    # No resourceVersion: the approval names what it approves, so it can never count for anything else.
-    await client.patch(
-        ROLLOUTS.ref(namespace, name), {"metadata": {"annotations": {names.APPROVE: approval}}}
-    )
+    found = await _get(client, namespace, name)
+    reached = read_rollout(found).status
+    release = reached.release
+    if reached.phase is not Phase.PROGRESSING or release.state is not StepState.STEP_PAUSED:
+        stands = f"phase {reached.phase.value or 'none'}, state {release.state.value or 'none'}"
+        raise CommandError(f"Rollout {namespace}/{name} waits for no approval: {stands}")
+    wanted = Approval(release.id, release.step)
+    stamp = granted(_annotations(found), wanted)
+    void = stamp is None or not counts(stamp, reached.condition(APPROVALS_RESET))
+    if void and _annotations(found).get(names.APPROVE) == str(wanted):
+        # Written over itself it would change nothing: it is given anew. One that counts is never taken away.
+        await _annotate(client, namespace, name, None)
+    answer = await _annotate(client, namespace, name, str(wanted))
+    if granted(_annotations(answer), wanted) is None:
+        raise CommandError(
+            f"Rollout {namespace}/{name} is not approved: {names.APPROVE}={wanted} was written, but does not "
+            "count, as Sluice's webhook did not stamp it: see that Sluice is installed and its webhook runs "
+            "(kubectl get pods -A -l app.kubernetes.io/name=sluice), then approve again"
+        )
     return [f"rollout.rollouts.kruise.io/{name} approved: release {release.id}, step {release.step}"]
 
 
-async def _read(client: Client, namespace: str, name: str) -> RolloutObject:
+async def _annotate(client: Client, namespace: str, name: str, approval: str | None) -> JsonObject:
+    """Set or remove the approval; without a webhook, the answer bears no stamp, not even an old one.
+
+    No resourceVersion: the approval names what it approves, so it can never count for anything else.
+    """
+    change = {names.APPROVE: approval, names.APPROVED_BY: None}
+    return await client.patch(ROLLOUTS.ref(namespace, name), {"metadata": {"annotations": change}})
+
+
+def _annotations(rollout: JsonObject) -> JsonObject:
+    return rollout["metadata"].get("annotations") or {}
+
+
+async def _get(client: Client, namespace: str, name: str) -> JsonObject:
     try:
-        return read_rollout(await client.get(ROLLOUTS.ref(namespace, name)))
+        return await client.get(ROLLOUTS.ref(namespace, name))
     except NotFound as error:
         raise CommandError(f"Rollout {namespace}/{name} not found: check the name and -n") from error
 

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 from rollout import names
-from rollout.status import parse_time
+from rollout.status import Condition, parse_time
 from rollout.wire import JsonObject
 
 _FORM = re.compile(
@@ -87,6 +87,11 @@ def granted(annotations: JsonObject, wanted: Approval) -> Stamp | None:
     if annotations.get(names.APPROVE) == str(wanted) and stamp and stamp.approval == str(wanted):
         return stamp
     return None
+
+
+def counts(stamp: Stamp, reset: Condition | None) -> bool:
+    """Tell whether an approval still counts: the condition ``ApprovalsReset`` names those that do not."""
+    return reset is None or stamp.identity not in reset.message
 
 
 def stamped(old: JsonObject | None, new: JsonObject | None, user: str, now: datetime) -> str | None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from rollout import messages
 from rollout.actions import Event
-from rollout.approval import Stamp
+from rollout.approval import Stamp, counts
 from rollout.release import batches, closing, cursor, handover, holding, pods, routes, services
 from rollout.release.facts import Facts
 from rollout.release.outcome import DONE, Doing, Outcome, Task, first_unfinished
@@ -14,7 +14,6 @@ from rollout.revision import steps_digest
 from rollout.spec import RolloutSpec, Step
 from rollout.status import (
     APPROVALS_RESET,
-    Condition,
     Phase,
     Reason,
     Release,
@@ -207,7 +206,7 @@ def _void(facts: Facts, release: Release) -> Stamp | None:
     """Give the approval that stands there for a step and does not count: put again, it would not either."""
     given, reset = facts.rollout.approval, facts.rollout.status.condition(APPROVALS_RESET)
     named = given is not None and given.approval == f"{release.id}/{release.step}"
-    return given if given and named and not _counts(given, reset) else None
+    return given if given and named and not counts(given, reset) else None
 
 
 def _frozen(facts: Facts) -> Plan:
@@ -237,11 +236,7 @@ def _approved(facts: Facts) -> bool:
     status = facts.rollout.status
     wanted = f"{status.release.id}/{status.release.step}"
     reset = status.condition(APPROVALS_RESET)
-    return any(each.approval == wanted and _counts(each, reset) for each in facts.approvals)
-
-
-def _counts(stamp: Stamp, reset: Condition | None) -> bool:
-    return reset is None or stamp.identity not in reset.message
+    return any(each.approval == wanted and counts(each, reset) for each in facts.approvals)
 
 
 def _observed(facts: Facts, release: Release) -> Release:

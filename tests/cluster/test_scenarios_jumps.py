@@ -18,6 +18,7 @@ from tests.cluster.application import (
     says,
     state,
 )
+from tests.cluster.approvals import by_plugin
 from tests.cluster.plans import plan, step, three_steps
 
 _PAUSED = "Rollout has been paused, you can resume it by kube-cli"
@@ -52,6 +53,21 @@ async def test_jump_onto_the_same_step_runs_it_again_and_no_further(app: Applica
 
     assert {each["status"]["currentStepIndex"] for each in record.objects} == {2}
     assert (await app.weight(), await app.canary_pods()) == (40, 2)
+
+
+async def test_step_gone_back_to_is_approved_anew_by_the_plugin(app: Application) -> None:
+    """`kubectl sluice approve` moves a release on also where the same approval stands, and counts no more."""
+    await app.deploy(three_steps())
+    await app.set_image(V2)
+    await app.waits(1, 3)
+    await by_plugin(app)
+    await app.waits(2, 3)
+    await app.jump(1)
+    await app.waits(1, 3)
+
+    await by_plugin(app)
+
+    await app.waits(2, 3)
 
 
 async def test_jump_while_pods_come_up_moves_the_pods_and_no_traffic(app: Application) -> None:
