@@ -32,7 +32,7 @@ async def _run(arguments: argparse.Namespace) -> None:
     login = await log_in(kubeconfig=arguments.kubeconfig, context=arguments.context, environ=os.environ)
     async with Client(login, user_agent="kubectl-sluice") as client:
         command = COMMANDS[arguments.command]
-        lines = await command.run(client, arguments.namespace, arguments.name)
+        lines = await command.run(client, arguments.namespace or login.namespace, arguments.name)
     sys.stdout.writelines(f"{line}\n" for line in lines)
 
 
@@ -42,7 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, command in COMMANDS.items():
         sub = commands.add_parser(name, help=command.summary, description=command.summary, allow_abbrev=False)
         sub.add_argument("name", metavar="ROLLOUT", help="name of the Rollout")
-        sub.add_argument("-n", "--namespace", default="default", help="its namespace (default: %(default)s)")
+        sub.add_argument("-n", "--namespace", help="its namespace (default: the context's, else default)")
         sub.add_argument("--kubeconfig", help="path of the kubeconfig (default: as kubectl)")
         sub.add_argument("--context", help="context in the kubeconfig (default: the current one)")
     loadtest.add_to(commands)

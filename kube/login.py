@@ -69,6 +69,8 @@ class Login:
     credentials: Credentials = field(repr=False)
     tls_server_name: str | None = None
     proxy: str | None = field(default=None, repr=False)
+    namespace: str = "default"
+    """Where a person works who names none: the kubeconfig's context says so."""
 
     def as_bearer(self, credentials: Credentials) -> "Login":
         """Speak to the same cluster with a token, and nothing else, as identity."""
@@ -118,7 +120,9 @@ async def _from_kubeconfig(path: str, context: str | None, environ: Mapping[str,
             loader = await load_kube_config(path, context, configuration, persist_config=False)
     except _LOADING_FAILS as error:
         raise LoginFailed(f"kubeconfig {path} cannot be used: {_reason(error)}") from None
-    return _login(configuration, _KubeconfigToken(loader, configuration, clock), environ)
+    login = _login(configuration, _KubeconfigToken(loader, configuration, clock), environ)
+    chosen = (loader.current_context or {}).get("context") or {}
+    return replace(login, namespace=str(chosen.get("namespace") or login.namespace))
 
 
 def _is_there(path: str) -> bool:

@@ -40,7 +40,7 @@ def kubeconfig(directory: Path, user: dict[str, Any], **cluster: Any) -> Path:
         "current-context": "one",
         "contexts": [
             {"name": "one", "context": {"cluster": "one", "user": "me"}},
-            {"name": "two", "context": {"cluster": "two", "user": "me"}},
+            {"name": "two", "context": {"cluster": "two", "user": "me", "namespace": "shop"}},
         ],
         "clusters": [
             {"name": "one", "cluster": {"server": SERVER, **cluster}},
@@ -75,6 +75,14 @@ async def test_context_can_be_chosen(tmp_path: Path) -> None:
     login = await load(kubeconfig(tmp_path, {"token": "secret"}), context="two")
 
     assert login.server == "http://10.0.0.2:8080"
+
+
+async def test_namespace_is_that_of_the_context(tmp_path: Path) -> None:
+    """Or `default`, as for kubectl."""
+    path = kubeconfig(tmp_path, {"token": "secret"})
+
+    assert (await load(path)).namespace == "default"
+    assert (await load(path, context="two")).namespace == "shop"
 
 
 async def test_kubeconfig_of_the_environment_is_used(tmp_path: Path) -> None:

@@ -1,0 +1,60 @@
+"""What can be typed behind `kubectl sluice`, and what is said of it; as a process, with no Rollout there."""
+
+import asyncio
+import json
+import sys
+from asyncio.subprocess import PIPE
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from aiohttp import web
+
+from tests.unit.loadtest.test_load import serving
+
+
+async def ran(*arguments: str) -> tuple[int | None, str]:
+    """Run the plugin; return its exit code and all that it printed."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "cli", *arguments, stdout=PIPE, stderr=PIPE
+    )
+    output, errors = await process.communicate()
+    return process.returncode, (output + errors).decode()
+
+
+async def nothing(_: web.Request) -> web.Response:
+    """Answer that it is not there."""
+    return web.json_response({"kind": "Status", "reason": "NotFound", "code": 404}, status=404)
+
+
+@pytest_asyncio.fixture
+async def kubeconfig(tmp_path: Path) -> AsyncIterator[str]:
+    """Serve the cluster; return the path of a kubeconfig whose current context names a namespace."""
+    path = tmp_path / "config"
+    async with serving(nothing) as url:
+        content = {
+            "current-context": "work",
+            "contexts": [
+                {"name": "work", "context": {"cluster": "one", "user": "me", "namespace": "shop"}},
+                {"name": "play", "context": {"cluster": "one", "user": "me"}},
+            ],
+            "clusters": [{"name": "one", "cluster": {"server": url}}],
+            "users": [{"name": "me", "user": {"token": "secret"}}],
+        }
+        path.write_text(json.dumps(content))
+        yield str(path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "namespace"),
+    [((), "shop"), (("--context", "play"), "default"), (("-n", "other"), "other")],
+    ids=["current-context", "other-context", "given"],
+)
+async def test_namespace_is_that_of_the_context_unless_given(
+    kubeconfig: str, arguments: tuple[str, ...], namespace: str
+) -> None:
+    """As with kubectl: the same Rollout is meant."""
+    code, said = await ran("status", "web", "--kubeconfig", kubeconfig, *arguments)
+
+    assert (code, said) == (1, f"error: Rollout {namespace}/web not found: check the name and -n\n")
