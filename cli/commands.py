@@ -10,7 +10,9 @@ from kube.wire import JsonObject
 from rollout import names
 from rollout.approval import Approval, counts, granted
 from rollout.observation import read_rollout
-from rollout.status import APPROVALS_RESET, Phase, StepState
+from rollout.snapshot import RolloutObject
+from rollout.spec import RolloutSpec
+from rollout.status import APPROVALS_RESET, Phase, Reason, StepState
 
 
 class CommandError(Exception):
@@ -32,13 +34,16 @@ async def status(client: Client, namespace: str, name: str) -> Sequence[str]:
     lines = [f"{rollout.namespace}/{name}: {found.phase.value or 'not reconciled yet'}: {found.message}"]
     if found.phase is not Phase.PROGRESSING:
         return lines
-    steps = len(rollout.spec.steps) if not isinstance(rollout.spec, tuple) else 0
+    steps = len(rollout.spec.steps) if isinstance(rollout.spec, RolloutSpec) else 0
     lines.append(f"release {release.id}, step {release.step} of {steps}: {release.state.value}")
     lines.append(f"canary pods: {release.canary_ready} of {release.canary_replicas} available")
     if release.message:
         lines.append(release.message)
-    if release.state is StepState.STEP_PAUSED:
+    if _is_paused(rollout):
+        lines.append(f"to resume: {_resume(rollout)}")
+    elif release.state is StepState.STEP_PAUSED:
         lines.append(f"to approve: kubectl sluice approve {name} -n {rollout.namespace}")
+    if release.state is StepState.STEP_PAUSED:
         lines.append("to roll back: apply the previous version again")
     return lines
 
@@ -46,8 +51,8 @@ async def status(client: Client, namespace: str, name: str) -> Sequence[str]:
 async def approve(client: Client, namespace: str, name: str) -> Sequence[str]:
     """Approve the step at which the release waits, bound to release and step."""
     found = await _get(client, namespace, name)
-    reached = read_rollout(found).status
-    release = reached.release
+    rollout = read_rollout(found)
+    reached, release = rollout.status, rollout.status.release
     if reached.phase is not Phase.PROGRESSING or release.state is not StepState.STEP_PAUSED:
         stands = f"phase {reached.phase.value or 'none'}, state {release.state.value or 'none'}"
         raise CommandError(f"Rollout {namespace}/{name} waits for no approval: {stands}")
@@ -64,7 +69,21 @@ async def approve(client: Client, namespace: str, name: str) -> Sequence[str]:
             "count, as Sluice's webhook did not stamp it: see that Sluice is installed and its webhook runs "
             "(kubectl get pods -A -l app.kubernetes.io/name=sluice), then approve again"
         )
-    return [f"rollout.rollouts.kruise.io/{name} approved: release {release.id}, step {release.step}"]
+    lines = [f"rollout.rollouts.kruise.io/{name} approved: release {release.id}, step {release.step}"]
+    if _is_paused(rollout):
+        lines.append(f"it is paused: the approval counts once it is resumed: {_resume(rollout)}")
+    return lines
+
+
+def _is_paused(rollout: RolloutObject) -> bool:
+    """Tell whether the release stands still: let out or taken back, it goes on to its end all the same."""
+    ending = rollout.status.reason in {Reason.FINALISING, Reason.CANCELLING}
+    return isinstance(rollout.spec, RolloutSpec) and rollout.spec.paused and not ending
+
+
+def _resume(rollout: RolloutObject) -> str:
+    change = '{"spec":{"strategy":{"paused":false}}}'
+    return f"kubectl patch rollout {rollout.target.name} -n {rollout.namespace} --type merge -p '{change}'"
 
 
 async def _annotate(client: Client, namespace: str, name: str, approval: str | None) -> JsonObject:

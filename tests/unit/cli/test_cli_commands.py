@@ -4,7 +4,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
 
 import pytest
 from aiohttp import web
@@ -28,25 +27,32 @@ WAITING = {
     },
 }
 STAMP = json.dumps({"approval": "k9k2f/1", "user": "jane", "at": "2026-01-01T00:00:00.000Z"})
+RESET = "earlier approvals do not count any more (k9k2f/1 of 2026-01-01T00:00:00.000Z)"
 _BEGUN = "2026-01-01T00:00:00Z"
 
 
-def waiting(**spec: Any) -> Json:
+def waiting() -> Json:
     """Return a Rollout whose release waits at step 1."""
-    return with_status(beta(**spec), **WAITING)
+    return with_status(beta(), **WAITING)
+
+
+def paused() -> Json:
+    """Return one that is paused meanwhile."""
+    found = waiting()
+    found["spec"]["strategy"]["paused"] = True
+    return found
 
 
 def gone_back() -> Json:
     """Return one that has gone back to the step that was approved."""
     approved = annotated(waiting(), APPROVE="k9k2f/1", APPROVED_BY=STAMP)
-    reset = {
-        "type": "ApprovalsReset",
-        "status": "True",
-        "message": "earlier approvals do not count any more (k9k2f/1 of 2026-01-01T00:00:00.000Z)",
-        "lastUpdateTime": _BEGUN,
-        "lastTransitionTime": _BEGUN,
-    }
+    reset = condition("ApprovalsReset", message=RESET)
     return with_status(approved, **WAITING, conditions=[reset])
+
+
+def condition(kind: str, **texts: str) -> Json:
+    """Return a condition that stands."""
+    return {"type": kind, "status": "True", "lastUpdateTime": _BEGUN, "lastTransitionTime": _BEGUN, **texts}
 
 
 @dataclass
@@ -147,3 +153,46 @@ async def test_approval_that_nobody_stamps_is_an_error(before: str) -> None:
     said = str(caught.value)
     assert said.startswith("Rollout default/echoserver is not approved: sluice.dev/approve=k9k2f/1 ")
     assert "kubectl get pods -A -l app.kubernetes.io/name=sluice" in said
+
+
+RESUME = (
+    "kubectl patch rollout echoserver -n default "
+    """--type merge -p '{"spec":{"strategy":{"paused":false}}}'"""
+)
+
+
+async def test_status_says_how_to_approve() -> None:
+    """And how to go back."""
+    said = await ApiServer().run("status")
+
+    assert said[-2:] == [
+        "to approve: kubectl sluice approve echoserver -n default",
+        "to roll back: apply the previous version again",
+    ]
+
+
+async def test_status_of_a_paused_release_says_how_to_resume_it() -> None:
+    """An approval would move nothing; a roll-back needs no resume."""
+    said = await ApiServer(paused()).run("status")
+
+    assert said[-2:] == [f"to resume: {RESUME}", "to roll back: apply the previous version again"]
+
+
+async def test_status_of_a_paused_release_that_ends_has_nothing_to_resume() -> None:
+    """It goes on to its end all the same."""
+    ending: Json = {"conditions": [condition("Progressing", reason="Finalising")]}
+    ending |= {"phase": "Progressing", "canaryStatus": {"currentStepState": "Completed"}}
+
+    said = await ApiServer(with_status(paused(), **ending)).run("status")
+
+    assert "to resume" not in "\n".join(said)
+
+
+async def test_approval_of_a_paused_release_says_when_it_counts() -> None:
+    """It is given, and stays."""
+    said = await ApiServer(paused()).run("approve")
+
+    assert said == [
+        "rollout.rollouts.kruise.io/echoserver approved: release k9k2f, step 1",
+        f"it is paused: the approval counts once it is resumed: {RESUME}",
+    ]
