@@ -7,7 +7,7 @@ from kube.client import Client
 from kube.errors import NotFound
 from kube.resources import ROLLOUTS
 from kube.wire import JsonObject
-from rollout import names
+from rollout import messages, names
 from rollout.approval import Approval, counts, granted
 from rollout.observation import read_rollout
 from rollout.snapshot import RolloutObject
@@ -32,6 +32,9 @@ async def status(client: Client, namespace: str, name: str) -> Sequence[str]:
     rollout = read_rollout(await _get(client, namespace, name))
     found, release = rollout.status, rollout.status.release
     lines = [f"{rollout.namespace}/{name}: {found.phase.value or 'not reconciled yet'}: {found.message}"]
+    if found.message == messages.WORKLOAD_NOT_FOUND:
+        named = f"{rollout.namespace}/{rollout.workload}"
+        lines.append(f"Deployment {named} (spec.workloadRef) does not exist")
     if found.phase is not Phase.PROGRESSING:
         return lines
     steps = len(rollout.spec.steps) if isinstance(rollout.spec, RolloutSpec) else 0

@@ -196,3 +196,13 @@ async def test_approval_of_a_paused_release_says_when_it_counts() -> None:
         "rollout.rollouts.kruise.io/echoserver approved: release k9k2f, step 1",
         f"it is paused: the approval counts once it is resumed: {RESUME}",
     ]
+
+
+async def test_status_names_the_deployment_that_is_not_there() -> None:
+    """Its name is where it was mistyped."""
+    said = await ApiServer(with_status(beta(), phase="Initial", message="Workload Not Found")).run("status")
+
+    assert said == [
+        "default/echoserver: Initial: Workload Not Found",
+        "Deployment default/echoserver (spec.workloadRef) does not exist",
+    ]
