@@ -45,6 +45,8 @@ async def status(client: Client, namespace: str, name: str) -> Sequence[str]:
     if _is_paused(rollout):
         lines.append(f"to resume: {_resume(rollout)}")
     elif release.state is StepState.STEP_PAUSED:
+        if reset := found.condition(APPROVALS_RESET):
+            lines.append(reset.message)
         lines.append(f"to approve: kubectl sluice approve {name} -n {rollout.namespace}")
     if release.state is StepState.STEP_PAUSED:
         lines.append("to roll back: apply the previous version again")

@@ -171,6 +171,13 @@ async def test_status_says_how_to_approve() -> None:
     ]
 
 
+async def test_status_says_which_approvals_do_not_count_any_more() -> None:
+    """Who has approved already is told why that moved nothing; the command moves it."""
+    said = await ApiServer(gone_back()).run("status")
+
+    assert said[-3:-1] == [RESET, "to approve: kubectl sluice approve echoserver -n default"]
+
+
 async def test_status_of_a_paused_release_says_how_to_resume_it() -> None:
     """An approval would move nothing; a roll-back needs no resume."""
     said = await ApiServer(paused()).run("status")
