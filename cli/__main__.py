@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import os
+import re
 import sys
 from typing import NoReturn
 
@@ -11,8 +12,13 @@ from cli.commands import COMMANDS, CommandError
 from kube.client import Client
 from kube.errors import KubeError
 from kube.login import log_in
+from kube.resources import ROLLOUTS
 
 EXIT_FAILED = 1
+
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
+"""As Kubernetes takes it (a DNS subdomain), but for its length."""
+_KINDS = {ROLLOUTS.kind.lower(), ROLLOUTS.plural}
 
 
 def main() -> NoReturn:
@@ -41,12 +47,20 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, command in COMMANDS.items():
         sub = commands.add_parser(name, help=command.summary, description=command.summary, allow_abbrev=False)
-        sub.add_argument("name", metavar="ROLLOUT", help="name of the Rollout")
+        sub.add_argument("name", type=_name, metavar="ROLLOUT", help="name of the Rollout")
         sub.add_argument("-n", "--namespace", help="its namespace (default: the context's, else default)")
         sub.add_argument("--kubeconfig", help="path of the kubeconfig (default: as kubectl)")
         sub.add_argument("--context", help="context in the kubeconfig (default: the current one)")
     loadtest.add_to(commands)
     return parser
+
+
+def _name(text: str) -> str:
+    """Read a name alone, or with the kind before it in the ways in which kubectl prints and takes it."""
+    kind, slash, name = text.rpartition("/")
+    if not _NAME.fullmatch(name) or (slash and kind.lower().removesuffix(f".{ROLLOUTS.group}") not in _KINDS):
+        raise argparse.ArgumentTypeError(f"{text!r} names no Rollout: give the name alone, or rollout/NAME")
+    return name
 
 
 if __name__ == "__main__":

@@ -58,3 +58,23 @@ async def test_namespace_is_that_of_the_context_unless_given(
     code, said = await ran("status", "web", "--kubeconfig", kubeconfig, *arguments)
 
     assert (code, said) == (1, f"error: Rollout {namespace}/web not found: check the name and -n\n")
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["rollout", "rollouts", "Rollout", "rollout.rollouts.kruise.io", "rollouts.rollouts.kruise.io"],
+)
+async def test_kind_may_stand_before_the_name(kubeconfig: str, kind: str) -> None:
+    """As kubectl prints and takes it, and as `approve` prints it."""
+    code, said = await ran("status", f"{kind}/web", "--kubeconfig", kubeconfig)
+
+    assert (code, said) == (1, "error: Rollout shop/web not found: check the name and -n\n")
+
+
+@pytest.mark.parametrize("name", ["", "rollout/", "deployment/web", "a/b/c", "/web", "..", "Web"])
+async def test_what_cannot_be_a_name_is_refused(kubeconfig: str, name: str) -> None:
+    """Before anything is asked for, with what to give."""
+    code, said = await ran("status", name, "--kubeconfig", kubeconfig)
+
+    assert code == 2
+    assert f"{name!r} names no Rollout: give the name alone, or rollout/NAME" in said
