@@ -16,6 +16,7 @@ from kube.resources import ROLLOUTS
 
 EXIT_FAILED = 1
 
+_DESCRIPTION = "Say what a release waits for, and approve it, without knowing any annotation."
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 """As Kubernetes takes it (a DNS subdomain), but for its length."""
 _KINDS = {ROLLOUTS.kind.lower(), ROLLOUTS.plural}
@@ -43,7 +44,7 @@ async def _run(arguments: argparse.Namespace) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="kubectl sluice", description=__doc__, allow_abbrev=False)
+    parser = argparse.ArgumentParser(prog="kubectl sluice", description=_DESCRIPTION, allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, command in COMMANDS.items():
         sub = commands.add_parser(name, help=command.summary, description=command.summary, allow_abbrev=False)

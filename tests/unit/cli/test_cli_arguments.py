@@ -78,3 +78,12 @@ async def test_what_cannot_be_a_name_is_refused(kubeconfig: str, name: str) -> N
 
     assert code == 2
     assert f"{name!r} names no Rollout: give the name alone, or rollout/NAME" in said
+
+
+@pytest.mark.parametrize("command", [(), ("status",), ("approve",), ("loadtest",)])
+async def test_help_holds_no_markup(command: tuple[str, ...]) -> None:
+    """It is read in a terminal."""
+    code, said = await ran(*command, "--help")
+
+    assert code == 0
+    assert "``" not in said
