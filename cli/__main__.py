@@ -24,7 +24,8 @@ _KINDS = {ROLLOUTS.kind.lower(), ROLLOUTS.plural}
 
 def main() -> NoReturn:
     """Run one command; exit code 1 with one line on standard error when it cannot be done."""
-    arguments = _parser().parse_args()
+    unset = argparse.Namespace(namespace=None, kubeconfig=None, context=None)
+    arguments = _parser().parse_args(namespace=unset)
     if arguments.command == "loadtest":
         sys.exit(loadtest.run(arguments))
     try:
@@ -44,14 +45,20 @@ async def _run(arguments: argparse.Namespace) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="kubectl sluice", description=_DESCRIPTION, allow_abbrev=False)
+    # Before the command or behind it: what is not given here must not undo what was given there.
+    place = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
+    place.add_argument("-n", "--namespace", help="of the Rollout (default: the context's, else default)")
+    place.add_argument("--kubeconfig", help="path of the kubeconfig (default: as kubectl)")
+    place.add_argument("--context", help="context in the kubeconfig (default: the current one)")
+    parser = argparse.ArgumentParser(
+        prog="kubectl sluice", description=_DESCRIPTION, parents=[place], allow_abbrev=False
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, command in COMMANDS.items():
-        sub = commands.add_parser(name, help=command.summary, description=command.summary, allow_abbrev=False)
+        sub = commands.add_parser(
+            name, help=command.summary, description=command.summary, parents=[place], allow_abbrev=False
+        )
         sub.add_argument("name", type=_name, metavar="ROLLOUT", help="name of the Rollout")
-        sub.add_argument("-n", "--namespace", help="its namespace (default: the context's, else default)")
-        sub.add_argument("--kubeconfig", help="path of the kubeconfig (default: as kubectl)")
-        sub.add_argument("--context", help="context in the kubeconfig (default: the current one)")
     loadtest.add_to(commands)
     return parser
 

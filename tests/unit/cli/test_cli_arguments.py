@@ -87,3 +87,13 @@ async def test_help_holds_no_markup(command: tuple[str, ...]) -> None:
 
     assert code == 0
     assert "``" not in said
+
+
+async def test_options_may_stand_before_the_command(kubeconfig: str) -> None:
+    """Those behind it win."""
+    place = ("--kubeconfig", kubeconfig, "-n", "other")
+
+    first, second = await ran(*place, "status", "web"), await ran(*place, "status", "web", "-n", "third")
+
+    assert first == (1, "error: Rollout other/web not found: check the name and -n\n")
+    assert second == (1, "error: Rollout third/web not found: check the name and -n\n")
