@@ -29,6 +29,7 @@ from kubernetes_asyncio.config.incluster_config import (
 from kubernetes_asyncio.config.kube_config import (
     ENV_KUBECONFIG_PATH_SEPARATOR,
     KubeConfigLoader,
+    KubeConfigMerger,
     load_kube_config,
 )
 
@@ -116,6 +117,9 @@ async def _from_kubeconfig(path: str, context: str | None, environ: Mapping[str,
         )
     configuration = Configuration()
     try:
+        if context is not None and context not in (known := _contexts(path)):
+            there = ", ".join(known) or "none"
+            raise LoginFailed(f"kubeconfig {path} has no context {context!r}; those it has: {there}")
         async with asyncio.timeout(LOAD_TIMEOUT_SECONDS):
             loader = await load_kube_config(path, context, configuration, persist_config=False)
     except _LOADING_FAILS as error:
@@ -123,6 +127,12 @@ async def _from_kubeconfig(path: str, context: str | None, environ: Mapping[str,
     login = _login(configuration, _KubeconfigToken(loader, configuration, clock), environ)
     chosen = (loader.current_context or {}).get("context") or {}
     return replace(login, namespace=str(chosen.get("namespace") or login.namespace))
+
+
+def _contexts(path: str) -> list[str]:
+    """Name the contexts of a kubeconfig, which may be several files."""
+    merged = KubeConfigMerger(path).config
+    return [str(each["name"]) for each in merged["contexts"].value] if merged else []
 
 
 def _is_there(path: str) -> bool:

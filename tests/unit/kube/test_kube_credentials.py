@@ -77,6 +77,16 @@ async def test_context_can_be_chosen(tmp_path: Path) -> None:
     assert login.server == "http://10.0.0.2:8080"
 
 
+async def test_context_that_does_not_exist_is_told_with_those_that_do(tmp_path: Path) -> None:
+    """A name is mistyped more often than it is missing."""
+    path = kubeconfig(tmp_path, {"token": "secret"})
+
+    with pytest.raises(LoginFailed) as caught:
+        await load(path, context="tow")
+
+    assert caught.value.message == f"kubeconfig {path} has no context 'tow'; those it has: one, two"
+
+
 async def test_namespace_is_that_of_the_context(tmp_path: Path) -> None:
     """Or `default`, as for kubectl."""
     path = kubeconfig(tmp_path, {"token": "secret"})
