@@ -31,9 +31,16 @@ def main() -> NoReturn:
     try:
         asyncio.run(_run(arguments))
     except (CommandError, KubeError) as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {told(error)}\n")
         sys.exit(EXIT_FAILED)
     sys.exit(0)
+
+
+def told(error: CommandError | KubeError) -> str:
+    """Leave out the code behind a text where nobody answered, or where it says nothing more."""
+    if isinstance(error, KubeError) and (not error.code or error.reason == "InternalError"):
+        return error.message
+    return str(error)
 
 
 async def _run(arguments: argparse.Namespace) -> None:

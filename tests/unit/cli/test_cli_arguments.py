@@ -11,6 +11,9 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 
+from cli.__main__ import told
+from cli.commands import CommandError
+from kube.errors import KubeError, LoginFailed, from_answer
 from tests.unit.loadtest.test_load import serving
 
 
@@ -97,3 +100,19 @@ async def test_options_may_stand_before_the_command(kubeconfig: str) -> None:
 
     assert first == (1, "error: Rollout other/web not found: check the name and -n\n")
     assert second == (1, "error: Rollout third/web not found: check the name and -n\n")
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (LoginFailed("no kubeconfig at /x"), "no kubeconfig at /x"),
+        (from_answer(500, b'{"message": "no webhook", "reason": "InternalError"}'), "no webhook"),
+        (from_answer(403, b'{"message": "not you", "reason": "Forbidden"}'), "not you (403 Forbidden)"),
+        (from_answer(502, b"<html>"), "<html> (502 ServerError)"),
+        (CommandError("not approved"), "not approved"),
+    ],
+    ids=["no answer", "internal", "refused", "proxy", "command"],
+)
+def test_failure_is_told_with_its_code_where_that_helps(error: CommandError | KubeError, text: str) -> None:
+    """A proxy's page, or a refusal, is recognised by it; `0 LoginFailed` tells a user nothing."""
+    assert told(error) == text
