@@ -40,7 +40,7 @@ async def status(client: Client, namespace: str, name: str) -> Sequence[str]:
     steps = len(rollout.spec.steps) if isinstance(rollout.spec, RolloutSpec) else 0
     lines.append(f"release {release.id}, step {release.step} of {steps}: {release.state.value}")
     lines.append(f"canary pods: {release.canary_ready} of {release.canary_replicas} available")
-    if release.message:
+    if release.message and release.message not in _invitations(rollout):
         lines.append(release.message)
     if _is_paused(rollout):
         lines.append(f"to resume: {_resume(rollout)}")
@@ -78,6 +78,15 @@ async def approve(client: Client, namespace: str, name: str) -> Sequence[str]:
     if _is_paused(rollout):
         lines.append(f"it is paused: the approval counts once it is resumed: {_resume(rollout)}")
     return lines
+
+
+def _invitations(rollout: RolloutObject) -> set[str]:
+    """Give what a waiting step says for readers of ``kubectl describe``: here our own command is told."""
+    at, target = rollout.status.release, rollout.target
+    return {
+        messages.approve_event(target.name, rollout.namespace, at.id, at.step, replacing=each)
+        for each in (False, True)
+    }
 
 
 def _is_paused(rollout: RolloutObject) -> bool:

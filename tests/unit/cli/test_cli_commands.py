@@ -13,10 +13,11 @@ from kube.client import Client
 from kube.login import Headers, Login
 from rollout import names
 from rollout.approval import stamped
+from rollout.messages import approve_event
 from tests.unit.loadtest.test_load import serving
 from tests.unit.rollout.rollout_objects import Json, annotated, beta, with_status
 
-WAITING = {
+WAITING: Json = {
     "phase": "Progressing",
     "canaryStatus": {
         "canaryRevision": "5f8d9-k9k2f",
@@ -169,6 +170,26 @@ async def test_status_says_how_to_approve() -> None:
         "to approve: kubectl sluice approve echoserver -n default",
         "to roll back: apply the previous version again",
     ]
+
+
+@pytest.mark.parametrize("replacing", [False, True])
+async def test_status_gives_one_command_that_approves(*, replacing: bool) -> None:
+    """The one for `kubectl` alone stands in the status as well, also while an approval would move nothing."""
+    how = approve_event("echoserver", "default", "k9k2f", 1, replacing=replacing)
+    canary = WAITING["canaryStatus"] | {"message": how}
+
+    for rollout in (waiting(), paused()):
+        said = await ApiServer(with_status(rollout, phase="Progressing", canaryStatus=canary)).run("status")
+        assert how not in said
+
+
+async def test_status_says_what_a_waiting_step_lacks() -> None:
+    """Something it needs may have gone since."""
+    canary = WAITING["canaryStatus"] | {"message": "Service echoserver not found"}
+
+    said = await ApiServer(with_status(waiting(), phase="Progressing", canaryStatus=canary)).run("status")
+
+    assert "Service echoserver not found" in said
 
 
 async def test_status_says_which_approvals_do_not_count_any_more() -> None:
