@@ -26,7 +26,7 @@ class Kinds:
         self._unseen: dict[RouteKind, Unseen] = {}
         self._listeners: list[CacheListener[JsonObject]] = []
         self._kind_listeners: list[KindListener] = []
-        self._ends: dict[CacheListener[JsonObject], list[Callable[[], None]]] = {}
+        self._ends: dict[CacheListener[JsonObject], dict[RouteKind, Callable[[], None]]] = {}
 
     # Looking
 
@@ -65,11 +65,11 @@ class Kinds:
         self._listeners.append(changed)
         if seen is not None:
             self._kind_listeners.append(seen)
-        self._ends[changed] = [cache.subscribe(changed) for cache in self.caches.values()]
+        self._ends[changed] = {kind: cache.subscribe(changed) for kind, cache in self.caches.items()}
 
         def end() -> None:
             self._listeners.remove(changed)
-            for each in self._ends.pop(changed):
+            for each in self._ends.pop(changed).values():
                 each()
 
         return end
@@ -80,7 +80,7 @@ class Kinds:
         """Begin a cache."""
         cache: Cache[JsonObject] = Cache(resource, indexers={_MARKED_BY: marked_by})
         for listener in self._listeners:
-            self._ends[listener].append(cache.subscribe(listener))
+            self._ends[listener][kind] = cache.subscribe(listener)
         self.caches[kind] = cache
         return cache
 
@@ -88,6 +88,9 @@ class Kinds:
         """Forget a kind; nothing is seen of it any more."""
         self.caches.pop(kind, None)
         self._unseen.pop(kind, None)
+        for ends in self._ends.values():
+            if end := ends.pop(kind, None):
+                end()
         self._tell(kind)
 
     def explain(self, kind: RouteKind, why: Unseen | None) -> None:

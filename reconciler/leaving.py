@@ -148,27 +148,38 @@ class Leaver:
 
     def _let_go(self, namespace: str, name: str) -> bool:
         rollout = self.world.rollouts.get(namespace, name)
-        return rollout is None or has_left(self.world.observe(rollout, self.clock()))
+        try:
+            return rollout is None or has_left(self.world.observe(rollout, self.clock()))
+        except Exception:  # the boundary of one Rollout: the others are let go, this one is waited for
+            self.log.exception("leaving: a look at a Rollout failed", rollout=f"{namespace}/{name}")
+            return False
 
     async def _sweep(self) -> None:
         """Free what bears our marks and has no Rollout (any more)."""
         for deployment in self.world.deployments.items():
-            await self._change(DEPLOYMENTS, deployment, freed(deployment))
+            await self._change(DEPLOYMENTS, deployment, freed)
         for service in self.world.services.items():
-            await self._change(SERVICES, service, widened(service))
+            await self._change(SERVICES, service, widened)
         for route in self.world.kinds.all_marked():
             resource = self.world.cache_of(route["kind"], route["apiVersion"]).resource
-            await self._change(resource, route, let_go(route))
+            await self._change(resource, route, let_go)
         for routing in self.world.traffic_routings.items():
             with suppress(NotFound):
                 await self._free(routing)
 
-    async def _change(self, resource: Resource, found: JsonObject, change: JsonObject | None) -> None:
-        """Change an object, if there is a change, and it and its namespace still exist."""
+    async def _change(
+        self, resource: Resource, found: JsonObject, without_us: Callable[[JsonObject], JsonObject | None]
+    ) -> None:
+        """Make an object as it would be without us, if it and its namespace still exist."""
+        ref = resource.ref(found["metadata"]["namespace"], found["metadata"]["name"])
+        try:
+            change = without_us(found)
+        except Exception:  # the boundary of one object: the others are let go
+            self.log.exception("leaving: an object stays as it is", object=str(ref))
+            return
         if change:
             with suppress(NotFound):
-                metadata = found["metadata"]
-                await self.client.patch(resource.ref(metadata["namespace"], metadata["name"]), change)
+                await self.client.patch(ref, change)
 
     async def _free(self, routing: JsonObject) -> None:
         """Show on a TrafficRouting that nobody looks after it, and hold it no longer."""

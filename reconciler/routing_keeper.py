@@ -71,6 +71,9 @@ class RoutingKeeper:
                 name, said = "/".join(key), str(error)
                 self.log.warning("a TrafficRouting could not be kept; trying again", name=name, error=said)
             queue.retry(key)
+        except Exception:  # the boundary of one object: a bug met there must not end all releases
+            name = "/".join(key)
+            self.log.exception("a look at a TrafficRouting failed", name=name, again_in=queue.retry(key))
         else:
             queue.forget(key)
 

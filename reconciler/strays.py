@@ -6,7 +6,7 @@ elsewhere. Nothing in a Rollout's own reconciliation can see that, so the marks 
 bearers' side.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from kube.client import Client
@@ -46,17 +46,13 @@ class Strays:
         """Look at every bearer once, then whenever one could have become a stray; ends by cancellation."""
         queue: WorkQueue[Ref] = WorkQueue()
 
-        def consider(*_: object) -> None:
-            for ref in self._suspects():
-                queue.add_after(ref, _PATIENCE_SECONDS)
-
         def bearer_changed(_key: Key, _old: JsonObject | None, new: JsonObject | None) -> None:
-            if new is not None and self._is_stray(new):
-                queue.add_after(self._ref(new), _PATIENCE_SECONDS)
+            if new is not None:
+                self._consider([new], queue)
 
-        def rollout_changed(_key: Key, old: JsonObject | None, new: JsonObject | None) -> None:
-            if new is None or (old is not None and workload_keys(old) != workload_keys(new)):
-                consider()
+        def rollout_changed(key: Key, old: JsonObject | None, new: JsonObject | None) -> None:
+            if old is not None and (new is None or workload_keys(old) != workload_keys(new)):
+                self._consider(self.world.bearers_of(key, workload_keys(old)), queue)
 
         ends = [
             self.world.deployments.subscribe(bearer_changed),
@@ -65,7 +61,7 @@ class Strays:
             self.world.kinds.subscribe(bearer_changed),
         ]
         try:
-            consider()
+            self._consider(self._bearers(), queue)
             while True:
                 async with queue.take() as ref:
                     await self._look(ref, queue)
@@ -75,10 +71,14 @@ class Strays:
             for end in ends:
                 end()
 
-    def _suspects(self) -> list[Ref]:
+    def _consider(self, bearers: Iterable[JsonObject], queue: WorkQueue[Ref]) -> None:
+        for each in bearers:
+            if self._is_stray(each):
+                queue.add_after(self._ref(each), _PATIENCE_SECONDS)
+
+    def _bearers(self) -> list[JsonObject]:
         plain = (*self.world.deployments.items(), *self.world.services.items())
-        bearers = (*plain, *self.world.kinds.all_marked())
-        return [self._ref(each) for each in bearers if self._is_stray(each)]
+        return [*plain, *self.world.kinds.all_marked()]
 
     def _is_stray(self, value: JsonObject) -> bool:
         if _is(DEPLOYMENTS, value):
@@ -97,6 +97,8 @@ class Strays:
         except KubeError as error:
             self.log.warning("a stray could not be freed; trying again", stray=str(ref), error=str(error))
             queue.retry(ref)
+        except Exception:  # the boundary of one object: a bug met there must not end all releases
+            self.log.exception("a look at a stray failed", stray=str(ref), again_in=queue.retry(ref))
         else:
             queue.forget(ref)
 

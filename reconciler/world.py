@@ -241,6 +241,13 @@ class World:
         """Give the TrafficRoutings through which a Rollout's release goes."""
         return self.traffic_routings.by_index(_USER, "/".join(rollout))
 
+    def bearers_of(self, rollout: Key, workloads: Iterable[Key]) -> Iterator[JsonObject]:
+        """Give what may bear the marks of a Rollout: its workloads, and what it has pinned or changed."""
+        found = (self.deployments.get(*each) for each in workloads)
+        yield from (each for each in found if each is not None)
+        yield from self.services.by_index(_PINNED_BY, "/".join(rollout))
+        yield from self.kinds.marked_by(rollout)
+
     def governors_of(self, deployment: JsonObject) -> list[JsonObject]:
         """Give the Rollouts that refer to a Deployment."""
         metadata = deployment["metadata"]

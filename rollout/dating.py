@@ -29,6 +29,11 @@ def is_dated(change: Create | Patch) -> bool:
     return dated(change, datetime.min.replace(tzinfo=UTC)) != change
 
 
+def changed_at(route: JsonObject) -> str | None:
+    """Return when a route was changed, as it says itself."""
+    return (route["metadata"].get("annotations") or {}).get(names.CHANGED_AT)
+
+
 def redated(written: JsonObject, now: datetime) -> JsonObject:
     """Build the merge patch that dates the change of a route anew, unless it was changed since."""
     guards = {key: written["metadata"][key] for key in ("uid", "resourceVersion")}

@@ -20,6 +20,18 @@ _MAX_SUBDOMAIN = 253  # RFC 1123, as Kubernetes checks it: the length of the who
 _Member = TypeVar("_Member", bound=Enum)
 
 
+MISSHAPEN = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
+"""What reading JSON of another shape raises: 1e999 is a number, and no integer."""
+
+_MOST_DIGITS = 18
+
+
+def natural(text: str) -> int | None:
+    """Read a whole number written as a text; None for all else, more digits than ours have included."""
+    fits = text.isdecimal() and text.isascii() and len(text) <= _MOST_DIGITS
+    return int(text) if fits else None
+
+
 def percentage(value: object) -> int | None:
     """Read ``"20%"`` as 20 (also ``"+20%"``, ``"020%"``); None for all else and beyond int32."""
     match = _PERCENT.fullmatch(value) if isinstance(value, str) else None

@@ -207,6 +207,16 @@ def kind_unknown(kind: RouteKind, versions: Iterable[str]) -> str:
     return f"{kind} is not known to the API server: install its CRD, or correct trafficRoutings[]"
 
 
+def kind_too_many(kind: RouteKind, most: int) -> str:
+    """Say: so many other kinds are referred to that this one is not looked at."""
+    return f"{kind} is not looked at: Rollouts of this cluster refer to {most} other kinds already"
+
+
+def kind_no_route(kind: RouteKind) -> str:
+    """Say: a kind of Kubernetes' own, or of ours, which no data plane is told its routes by."""
+    return f"{kind} does not route by customNetworkRefs: name an Ingress in ingress, an HTTPRoute in gateway"
+
+
 def kind_not_namespaced(kind: RouteKind) -> str:
     """Say: a kind whose objects belong to no namespace."""
     return f"{kind} is cluster-scoped: trafficRoutings[] can name objects of the Rollout's namespace only"

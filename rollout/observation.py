@@ -13,6 +13,7 @@ from typing import Any
 from rollout import names, shared_routing
 from rollout.actions import Target
 from rollout.approval import Stamp, parse_stamp
+from rollout.fields import natural
 from rollout.parsing import parse, parse_routings
 from rollout.revision import template_digest
 from rollout.route_kinds import RouteKind, RouteRef, Unseen
@@ -256,7 +257,7 @@ def _lives(pod: JsonObject) -> bool:
 
 def _scaled_for(annotations: Mapping[str, str]) -> tuple[int | None, int | None]:
     desired, most = (annotations.get(key, "") for key in (names.DESIRED_REPLICAS, names.MAX_REPLICAS))
-    return int(desired) if desired.isdecimal() else None, int(most) if most.isdecimal() else None
+    return natural(desired), natural(most)
 
 
 def read_service(value: JsonObject, rollout_uid: str) -> Service:

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from rollout import names
+from rollout.fields import natural
 from rollout.spec import Step
 from rollout.wire import JsonObject
 
@@ -52,8 +53,7 @@ def steps_digest(steps: tuple[Step, ...]) -> str:
 
 def steps_counted(digest: str) -> int:
     """Read from a plan's name how many steps it has; 0 when it says nothing of that."""
-    count = digest.rpartition("-")[2]
-    return int(count) if count.isdecimal() and count.isascii() else 0
+    return natural(digest.rpartition("-")[2]) or 0
 
 
 def _canonical(template: JsonObject) -> bytes:

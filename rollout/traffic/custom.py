@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rollout import names
+from rollout.fields import MISSHAPEN
 from rollout.spec import HeaderMatch, HeaderModifier, Match, MatchType, PathMatch, PathMatchType, QueryMatch
 from rollout.traffic import lua
 from rollout.traffic.lua import Failure, Script
@@ -119,7 +120,7 @@ def record_of(manifest: JsonObject) -> Record | None:
         routing = routing_of(found)
         touched = {key: tuple(str(each) for each in found.get(key, ())) for key in _MAPS}
         return Record(routing, str(found["digest"]), int(found["generation"]), str(found["mark"]), touched)
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except MISSHAPEN:
         return None
 
 

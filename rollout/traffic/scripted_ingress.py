@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rollout import names
+from rollout.fields import MISSHAPEN
 from rollout.traffic import custom, lua
 from rollout.traffic.lua import Failure, Script
 from rollout.traffic.routing import ALL_STABLE, Routing
@@ -71,7 +72,7 @@ def said_on(ingress: JsonObject) -> Said | None:
         found = json.loads(_annotations(ingress)[names.ROUTING])
         routing = custom.routing_of(found)
         return Said(routing, dict(found["now"]), dict(found["silent"]))
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
+    except MISSHAPEN:
         return None
 
 

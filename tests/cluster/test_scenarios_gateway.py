@@ -445,6 +445,26 @@ async def test_route_that_no_gateway_accepts_is_named_and_waited_for(routed: App
     assert await weights(routed) == [{NAME: 80, CANARY: 20}]
 
 
+async def test_route_with_marks_that_nobody_wrote_stops_no_release(
+    routed: Application, product: Product
+) -> None:
+    """Looked at as a stray, it cannot be given back; that must not cost the leader its turn."""
+    await deploy(routed)
+    leader = await product.leader()
+    strange = http_route("strange.example.com")
+    routing = '{"services":["web"],"routing":{"weight":1e999},"before":{"weight":0}}'
+    marks = {"routed-by": "nobody", "release": "abcde", "original": "[]", "routing": routing}
+    strange["metadata"]["name"] = "strange"
+    strange["metadata"]["annotations"] = {f"sluice.dev/{key}": value for key, value in marks.items()}
+    await routed.create(strange)
+
+    await routed.passes(8)
+    await routed.set_image(V2)
+    await routed.waits(1, 1)
+
+    assert await product.leader() == leader
+
+
 async def test_step_is_reached_when_the_gateway_has_said_so(routed: Application) -> None:
     """Until it has, the message says what is waited for; a strict Rollout asks for no less."""
     strict = manifests.rollout(grace_period_seconds=0)

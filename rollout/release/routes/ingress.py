@@ -7,6 +7,7 @@ from typing import Any
 
 from rollout import manifests, messages, names
 from rollout.actions import Create, Patch, Target
+from rollout.fields import MISSHAPEN
 from rollout.release.facts import Facts, guarded
 from rollout.release.outcome import DONE, Doing, Outcome
 from rollout.snapshot import Ingress
@@ -229,7 +230,7 @@ def _left_over(live: JsonObject, wanted: JsonObject, field: str) -> dict[str, No
     try:
         copied = json.loads(live["metadata"]["annotations"][names.COPIED])[field]
         keys = {str(each) for each in copied}
-    except (KeyError, ValueError, TypeError, RecursionError):
+    except MISSHAPEN:
         return {}  # somebody else's hand is in it: what cannot be told apart stays
     has, wants = (each["metadata"].get(field) or {} for each in (live, wanted))
     return {key: None for key in sorted(keys) if key in has and key not in wants}

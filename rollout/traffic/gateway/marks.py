@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rollout import names
+from rollout.fields import MISSHAPEN
 from rollout.spec import HeaderMatch, HeaderModifier, Match, MatchType, PathMatch, PathMatchType, QueryMatch
 from rollout.traffic.gateway.backends import Rules, readable
 from rollout.traffic.gateway.matches import asked
@@ -67,7 +68,7 @@ def read(route: JsonObject) -> Marks | None:
             _read(said["before"]),
             original,
         )
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
+    except MISSHAPEN:
         return None
     return marks if readable(original) and marks.annotations().items() <= found.items() else None
 

@@ -1,5 +1,7 @@
 """How the reconciler finds what belongs together in its caches."""
 
+import gc
+import weakref
 from collections.abc import Mapping
 from typing import Any
 
@@ -100,6 +102,24 @@ def test_around_a_rollout_is_what_it_names_owns_or_pinned_and_nothing_else(world
         ("EndpointSlice", "web-x"),
         ("EndpointSlice", "web-canary-x"),
     }
+
+
+def test_what_may_bear_the_marks_of_a_rollout_is_found_without_looking_at_all_others(world: World) -> None:
+    """Its workload and what it pinned; also when the Rollout itself is gone."""
+    found = world.bearers_of(Key(NAMESPACE, "web"), [Key(NAMESPACE, "web"), Key(NAMESPACE, "gone")])
+
+    assert [each["metadata"]["name"] for each in found] == ["web", "once"]
+
+
+def test_kind_that_is_closed_is_forgotten_whole(world: World) -> None:
+    """Its cache with it, however often one comes and goes: who listens to all kinds holds none of them."""
+    world.kinds.subscribe(lambda *_: None)
+    cache = weakref.ref(world.kinds.open(HTTP_ROUTE, HTTP_ROUTES))
+
+    world.kinds.close(HTTP_ROUTE)
+    gc.collect()
+
+    assert cache() is None
 
 
 @pytest.mark.parametrize("kind", ["Deployment", "Service", "Ingress"])

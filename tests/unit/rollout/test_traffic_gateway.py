@@ -3,9 +3,10 @@
 from typing import Any
 
 import pytest
-from hypothesis import assume, event, given
+from hypothesis import assume, event, example, given
 from hypothesis import strategies as st
 
+from rollout import names
 from rollout.spec import HeaderMatch, HeaderModifier, Match, MatchType, PathMatch, PathMatchType, QueryMatch
 from rollout.traffic.gateway import marks
 from rollout.traffic.gateway.backends import Backends
@@ -379,9 +380,14 @@ def test_marks_read_back(rules: Rules, routing: Routing) -> None:
     assert marks.read(route) == written
 
 
+_ENDLESS = '{"services":["web"],"routing":{"weight":1e999},"before":{"weight":0}}'
+
+
 @given(
-    st.sampled_from(marks.KEYS), st.none() | st.text(max_size=8) | st.sampled_from(["{}", "[]", "null", "7"])
+    st.sampled_from(marks.KEYS),
+    st.none() | st.text(max_size=8) | st.sampled_from(["{}", "[]", "null", "7"]),
 )
+@example(names.ROUTING, _ENDLESS)
 def test_marks_changed_by_hand_are_not_believed(key: str, value: str | None) -> None:
     """Whatever is put in their place: no crash, and nothing made up."""
     route = http_route()
