@@ -33,8 +33,9 @@ REQUEST_TIMEOUT_SECONDS = 30.0
 CONNECT_TIMEOUT_SECONDS = 5.0
 # Objects a page, as client-go has it: bounds the memory of one answer without many round trips.
 PAGE_SIZE = 500
-# Watches, workers and the lease share the pool: a process has about ten watches and tens of workers.
-MAX_CONNECTIONS = 100
+# Watches, workers and the lease share the pool: a process has about ten watches and tens of workers. For
+# more workers it has to be larger, or the lease waits for theirs.
+CONNECTIONS = 100
 # A peer that vanished without a word is noticed after 10 + 3 * 5 s, where the kernel's default is two hours.
 KEEPALIVE_IDLE_SECONDS, KEEPALIVE_INTERVAL_SECONDS, KEEPALIVE_PROBES = 10, 5, 3
 
@@ -129,6 +130,7 @@ class Client:
         field_manager: str = "sluice",
         observer: RequestObserver = _unobserved,
         request_seconds: float = REQUEST_TIMEOUT_SECONDS,
+        connections: int = CONNECTIONS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._login = login
@@ -136,12 +138,13 @@ class Client:
         self.field_manager = field_manager
         self._observer = observer
         self._request_seconds = request_seconds
+        self._connections = connections
         self._clock = clock
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
         connector = aiohttp.TCPConnector(
-            limit=MAX_CONNECTIONS,
+            limit=self._connections,
             ssl=self._login.tls if self._login.tls is not None else True,
             socket_factory=_lively_socket,
         )

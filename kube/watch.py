@@ -214,9 +214,15 @@ class Watch(Generic[T]):
         )
         async with aclosing(pages):
             async for page in pages:
-                entries.update(self._cache.read(raw) for raw in page.items or ())
+                entries.update(self._read(raw) for raw in page.items or ())
                 resource_version = page.metadata.resource_version
         return entries, resource_version
+
+    def _read(self, raw: bytes) -> tuple[Key, Entry[T]]:
+        try:
+            return self._cache.read(raw)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            raise ConnectionFailed(f"list of {self._resource.plural}: unreadable object: {error}") from error
 
     async def _watch(self, progress: "_Progress") -> None:
         """Follow from the cache's position until the server ends it."""
@@ -255,7 +261,7 @@ class Watch(Generic[T]):
                     raise from_status(_STATUS.decode(event.object))
                 case unknown:
                     raise ConnectionFailed(f"watch of {self._resource.plural}: unknown event {unknown!r}")
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise ConnectionFailed(f"watch of {self._resource.plural}: unreadable event: {error}") from error
 
     def _report(self, attempt: Attempt) -> None:

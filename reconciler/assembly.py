@@ -5,12 +5,16 @@ import os
 import socket
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
-from kube.client import Client, Selector
+from kube.cache import Cache
+from kube.client import CONNECTIONS, Client, Selector
+from kube.discovery import NotServed, discover
 from kube.events import EventWriter
 from kube.lease import Election
 from kube.login import Login, log_in
 from kube.owners import owner_reference
+from kube.patience import answered
 from kube.resources import LEASES, ROLE_BINDINGS
 from kube.service_account import act_as
 from kube.watch import Watch
@@ -31,6 +35,8 @@ from runtime.process import Process
 # Large clusters list for seconds, not minutes; without synced caches nothing may be decided.
 _SYNC_SECONDS = 300.0
 _CLOSE_SECONDS = 5.0
+# An API server that has just started serves the kinds of CRDs some seconds later.
+_PATIENCE_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
@@ -106,7 +112,7 @@ async def assemble(settings: ReconcilerSettings, process: Process) -> Assembly:
     )
     process.start_task("events", writer.run)
     for each in (*world.caches.values(), world.configuration, *installation.caches.values()):
-        await each.wait_synced(_SYNC_SECONDS)
+        await _wait_synced(client, each)
     await demand.settle(_SYNC_SECONDS)
     election = Election(
         client,
@@ -138,15 +144,30 @@ async def assemble(settings: ReconcilerSettings, process: Process) -> Assembly:
     )
 
 
+async def _wait_synced(client: Client, cache: Cache[Any]) -> None:
+    """Wait until a cache is warm; what the API server does not serve is taken as none.
+
+    So that we can be taken out of a cluster from which the definitions of our own kinds have been removed.
+    """
+    try:
+        await cache.wait_synced(_PATIENCE_SECONDS)
+    except TimeoutError:
+        where = await answered(partial(discover, client, cache.resource.api_version, cache.resource.kind))
+        if isinstance(where, NotServed) and not cache.synced:
+            cache.replace({}, "0")
+        await cache.wait_synced(_SYNC_SECONDS)
+
+
 async def _open_client(settings: ReconcilerSettings, process: Process) -> Client:
     client = Client(
         await _login(settings),
         user_agent=f"sluice-reconciler/{product_version()}",
+        connections=CONNECTIONS + settings.workers,
         observer=process.metrics.observe_api_request,
     )
     await client.__aenter__()
     process.on_stop("client", partial(client.__aexit__, None, None, None), _CLOSE_SECONDS)
-    identity = await client.whoami()
+    identity = await answered(client.whoami)
     process.log.info("logged in", user=identity.username)
     expected = f"system:serviceaccount:{settings.namespace}:{NAME}"
     if identity.username != expected:

@@ -31,6 +31,8 @@ from runtime.logs import Log
 
 # CRDs and rights are given by people: found within half a minute, and soon when they were just installed.
 _BACKOFF = Backoff(first=0.5, cap=30.0)
+# Anybody who writes Rollouts names kinds, of which each costs requests or memory; a cluster routes by a few.
+_MOST_KINDS = 64
 
 
 @dataclass
@@ -80,8 +82,11 @@ class Demand:
 
     async def _adjust(self) -> None:
         asked_for = self.world.kinds_asked_for
-        for kind in asked_for - self._followed.keys():
-            self._followed[kind] = asyncio.create_task(self._follow(kind), name=f"watch {kind}")
+        for kind in sorted(asked_for - self._followed.keys()):
+            if len(self._followed) < _MOST_KINDS:
+                self._followed[kind] = asyncio.create_task(self._follow(kind), name=f"watch {kind}")
+            else:
+                self.world.kinds.explain(kind, Unseen(messages.kind_too_many(kind, _MOST_KINDS)))
         for kind in self._followed.keys() - asked_for:
             if not self.world.kinds.marked(kind):
                 await self._leave(kind)
@@ -123,6 +128,9 @@ class Demand:
             await asyncio.sleep(wait)
 
     async def _where(self, kind: RouteKind) -> Resource | Unseen:
+        known = self.world.caches.get(kind.kind)
+        if known is not None and known.resource.api_version == kind.api_version:
+            return Unseen(messages.kind_no_route(kind))
         try:
             found = await discover(self.client, *kind)
         except KubeError as error:

@@ -5,6 +5,7 @@ never made from a view older than its own writes.
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, assert_never
@@ -12,12 +13,12 @@ from typing import Any, assert_never
 from kube.cache import Cache
 from kube.client import Client
 from kube.errors import Conflict, NotFound
-from kube.resources import ROLLOUTS
+from kube.resources import ROLLOUTS, Ref
 from kube.wire import JsonObject, Key
 from reconciler.ownership import leave_to_owner
 from reconciler.world import World
 from rollout.actions import Action, Confirm, Create, Delete, Patch
-from rollout.dating import dated, is_dated, redated
+from rollout.dating import changed_at, dated, is_dated, redated
 from rollout.release.plan import Plan
 from rollout.status import write_status
 from runtime.logs import Log
@@ -28,6 +29,8 @@ _SEEN_SECONDS = 10.0
 
 # A write of a route that takes no longer is taken as made when it was sent.
 _PROMPT = timedelta(milliseconds=250)
+# A Gateway's controller answers each change of a route with a write to its status.
+_ATTEMPTS = 5
 
 Leading = Callable[[], bool]
 
@@ -107,13 +110,23 @@ class Executor:
         log.info(verb, kind=cache.resource.kind, name=name, why=action.why)
         if is_dated(action) and self.clock() - sent > _PROMPT:
             # Nobody knows when in that time the route changed: its data plane may only now notice it.
-            change = redated(written, self.clock())
-            written = await self.client.patch(cache.resource.ref(namespace, name), change)
+            written = await self._date_anew(cache.resource.ref(namespace, name), written)
         seen = await self._seen(cache, written)
         if isinstance(action, Create):
             return seen
         left = await leave_to_owner(self.client, cache.resource.ref(namespace, name), written)
         return seen and (left is written or await self._seen(cache, left))
+
+    async def _date_anew(self, ref: Ref, written: JsonObject) -> JsonObject:
+        """Say that a route was changed now, for as long as the change is ours; others may write meanwhile."""
+        ours = changed_at(written)
+        for _ in range(_ATTEMPTS):
+            with suppress(Conflict):
+                return await self.client.patch(ref, redated(written, self.clock()))
+            written = await self.client.get(ref)
+            if changed_at(written) != ours:
+                break
+        return written
 
     async def _send(
         self, namespace: str, action: Create | Patch, now: datetime

@@ -1,9 +1,9 @@
 """The admission process: composes settings, caches, certificates and the server. Decides nothing itself."""
 
-import functools
 import os
 import sys
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any, NoReturn
 
 from certs.injection import Endpoint, ServiceEndpoint, parse_url
@@ -13,6 +13,7 @@ from kube.cache import Cache
 from kube.client import Client
 from kube.login import log_in
 from kube.owners import owner_reference
+from kube.patience import answered
 from kube.resources import (
     CUSTOM_RESOURCE_DEFINITIONS,
     DEPLOYMENTS,
@@ -75,6 +76,7 @@ def _watch(process: Process, client: Client, cache: Cache[dict[str, Any]]) -> No
 
 
 async def _certificates(settings: WebhookSettings, process: Process, client: Client) -> ServingCertificates:
+    own = DEPLOYMENTS.ref(settings.namespace, "sluice-webhook")
     installation = Installation(
         secret=SECRETS.ref(settings.namespace, settings.secret_name),
         configurations=(
@@ -83,7 +85,7 @@ async def _certificates(settings: WebhookSettings, process: Process, client: Cli
         ),
         definitions=(CUSTOM_RESOURCE_DEFINITIONS.ref(None, "rollouts.rollouts.kruise.io"),),
         endpoint=_endpoint(settings),
-        owner=await owner_reference(client, DEPLOYMENTS.ref(settings.namespace, "sluice-webhook")),
+        owner=await answered(partial(owner_reference, client, own)),
     )
     return ServingCertificates(
         client, installation, clock=process.clock, log=process.log, metrics=process.metrics
@@ -106,7 +108,7 @@ def _rules(settings: WebhookSettings) -> Rules:
 def main() -> NoReturn:
     """Run until told to stop."""
     settings = load_or_exit(WebhookSettings, "sluice-webhook", sys.argv[1:], os.environ)
-    sys.exit(run("webhook", settings, functools.partial(start, settings), settings.drain_seconds))
+    sys.exit(run("webhook", settings, partial(start, settings), settings.drain_seconds))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ is anything let through because it could not be read.
 import asyncio
 import ssl
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 
 from aiohttp import StreamReader, hdrs, web
 from aiohttp.abc import AbstractStreamWriter
@@ -21,6 +22,8 @@ from webhook.review import Malformed
 
 _BODY_SECONDS = 10.0
 """How long a body may take to arrive: after 5 s, the longest hook timeout, nobody waits for the answer."""
+_LARGE_BYTES, _MOST_LARGE = 1024 * 1024, 4
+"""Bodies beyond this size are read so many at a time, before anybody is known: memory is the limit."""
 _JSON = "application/json"
 # How long requests that run when the listener closes get to end; above the longest hook timeout (5 s).
 FINISH_SECONDS = 8.0
@@ -77,6 +80,7 @@ class Reviewer:
         self._traffic = traffic
         self._clock = clock
         self._log = log
+        self._large = asyncio.Semaphore(_MOST_LARGE)
 
     async def __call__(self, request: web.BaseRequest) -> web.Response:
         """Answer one request."""
@@ -93,7 +97,8 @@ class Reviewer:
 
     async def _reviewed(self, request: web.BaseRequest, endpoint: Endpoint) -> tuple[web.Response, str]:
         try:
-            answer, outcome = await endpoint(await _body(request))
+            async with self._large if _is_large(request) else nullcontext():
+                answer, outcome = await endpoint(await _body(request))
         except Malformed as error:
             return self._refuse(request, 400, str(error)), "refused"
         except RecursionError:  # deep enough to decode, too deep to compare
@@ -158,6 +163,11 @@ def _request(
     loop = asyncio.get_running_loop()
     limit = body_limit(message.url.path)
     return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=limit)
+
+
+def _is_large(request: web.BaseRequest) -> bool:
+    """Tell whether a body is beyond what most reviews have; one that does not say how long it is may be."""
+    return request.content_length is None or request.content_length > _LARGE_BYTES
 
 
 async def _body(request: web.BaseRequest) -> bytes:

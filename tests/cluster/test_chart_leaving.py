@@ -169,6 +169,21 @@ _NO_ONE = (
 )
 
 
+async def test_uninstalling_ends_although_the_definitions_are_gone(own_cluster: Cluster) -> None:
+    """With them went every Rollout; processes that start only then find none, and do what is left."""
+    await install(own_cluster)
+    await own_cluster.kubectl("delete", "-f", f"{CHART}/crds", "--timeout=60s")
+    for pod in await own_cluster.list("pods", NAMESPACE, "app.kubernetes.io/component=reconciler"):
+        Product(own_cluster).kill(pod["metadata"]["name"])
+
+    await own_cluster.helm("uninstall", "sluice", "-n", NAMESPACE)
+
+    for process in PROCESSES:
+        await own_cluster.wait_gone("deployments", NAMESPACE, process, 60)
+        await own_cluster.wait_gone("serviceaccounts", NAMESPACE, process, 60)
+    assert await _ours(own_cluster, CLUSTER_SCOPED) == set()
+
+
 async def test_uninstalling_lets_go_of_a_traffic_routing(own_cluster: Cluster) -> None:
     """What a release went through is nobody's again, says so, and can be deleted without us."""
     await install(own_cluster)

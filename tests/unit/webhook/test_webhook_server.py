@@ -28,7 +28,7 @@ from tests.unit.webhook import reviews
 from tests.unit.webhook.reviews import LABEL, NOW, POLICY, deployment, governor
 from webhook.conversion import MAX_BODY_BYTES as MAX_CONVERSION_BYTES
 from webhook.conversion import MOST_AT_ONCE
-from webhook.endpoints import LIVE_READ_SECONDS, MAX_BODY_BYTES, Endpoints
+from webhook.endpoints import LIVE_READ_SECONDS, MAX_BODY_BYTES, Endpoint, Endpoints
 from webhook.server import Listener, Reviewer, Traffic
 
 Json = dict[str, Any]
@@ -115,14 +115,20 @@ class Caller:
 
 @asynccontextmanager
 async def webhook(
-    directory: Namespace, live_read_seconds: float = LIVE_READ_SECONDS, *, draining: bool = False
+    directory: Namespace,
+    live_read_seconds: float = LIVE_READ_SECONDS,
+    *,
+    draining: bool = False,
+    more: Mapping[str, Endpoint] | None = None,
 ) -> AsyncIterator[Caller]:
     """Serve on loopback, with certificates of our own making."""
     context, authority = server_context(), new_authority(datetime.now(UTC))
     present(context, new_serving(authority, frozenset({"127.0.0.1"}), datetime.now(UTC)))
     registry, clock, log = CollectorRegistry(), ManualClock(NOW), Log("webhook")
     endpoints = Endpoints(directory, POLICY, Rules(), clock, log, live_read_seconds)
-    reviewer = Reviewer(endpoints.by_path(), Traffic(registry), clock, log, draining=lambda: draining)
+    reviewer = Reviewer(
+        {**endpoints.by_path(), **(more or {})}, Traffic(registry), clock, log, draining=lambda: draining
+    )
     server = Listener(reviewer, "127.0.0.1", 0, context)
     await server.start()
     trust = ssl.create_default_context(cadata=pem(authority.certificate).decode())
@@ -241,6 +247,31 @@ async def test_largest_review_an_api_server_can_send_is_answered() -> None:
 
     async with webhook(Namespace()) as caller:
         assert (await caller.post(MUTATE, body))[0] == 200
+
+
+async def test_few_large_bodies_are_read_at_a_time() -> None:
+    """Whoever can reach the port can send them; admission, whose bodies are small, waits for none of them."""
+    working, most, seen, go = 0, 0, asyncio.Condition(), asyncio.Event()
+
+    async def slow(_: bytes) -> tuple[bytes, str]:
+        nonlocal working, most
+        async with seen:
+            working += 1
+            most = max(most, working)
+            seen.notify_all()
+        await go.wait()
+        working -= 1
+        return b"{}", "done"
+
+    async with webhook(Namespace(), more={"/slow": slow}) as caller, asyncio.TaskGroup() as group:
+        sent = [group.create_task(caller.post("/slow", b" " * 2 * 1024 * 1024)) for _ in range(8)]
+        async with seen:
+            await seen.wait_for(lambda: working == 4)
+        assert all([await caller.gates() for _ in range(50)])
+        go.set()
+
+    assert [each.result()[0] for each in sent] == [200] * 8
+    assert most == 4
 
 
 async def test_other_content_is_refused() -> None:
