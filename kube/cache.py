@@ -14,6 +14,7 @@ Objects are shared by all who look: never change one.
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Generic, NamedTuple, TypeVar, overload
 
@@ -23,12 +24,13 @@ from kube.resources import Resource
 from kube.wire import Envelope, JsonObject, Key, without_managed_fields
 
 T = TypeVar("T")
+log = logging.getLogger(__name__)
 
 Indexer = Callable[[T], Iterable[str]]
 """Names the index values under which an object is found; pure, and total over whatever decodes."""
 
 Listener = Callable[[Key, T | None, T | None], None]
-"""Hears of a change: key, old, new. Must not raise; an exception is a bug and ends the watch."""
+"""Hears of a change: key, old, new. Must not raise; an exception is a bug, logged."""
 
 _ENVELOPE = msgspec.json.Decoder(Envelope)
 
@@ -243,7 +245,11 @@ class Cache(Generic[T]):
         if old is None and new is None:
             return
         for listener in tuple(self._listeners):
-            listener(key, None if old is None else old.value, None if new is None else new.value)
+            try:
+                listener(key, None if old is None else old.value, None if new is None else new.value)
+            except Exception:  # a bug of one listener: the others hear, and the watch goes on
+                facts = {"resource": self.resource.plural, "key": "/".join(key)}
+                log.exception("a listener failed", extra=facts)
 
     def _wake(self) -> None:
         for condition, future in self._waiting:

@@ -71,7 +71,7 @@ class Assembly:
             group.create_task(self.strays.work())
             group.create_task(self.keeper.work())
             # Beside the work: where a policy refuses it, releases go on; only leaving is less safe then.
-            group.create_task(self.leaver.persist(self.caretaker.claim))
+            group.create_task(self.leaver.persist(self.caretaker.claim, "leaving is not safe yet: refused"))
 
     async def finish(self) -> None:
         """Let the work of leaving end before the process does, where our pods are stopped by a removal."""
@@ -86,7 +86,7 @@ async def assemble(settings: ReconcilerSettings, process: Process) -> Assembly:
     client = await _open_client(settings, process)
     world = World()
     for kind, cache in world.caches.items():
-        process.start_task(f"watch {kind}", Watch(client, cache).run)
+        _follow(process, kind, Watch(client, cache))
     # As for our own objects below: by its name alone.
     selector = Selector(fields=f"metadata.name={names.CONFIGURATION}")
     watch = Watch(client, world.configuration, namespace=settings.namespace, selector=selector)
@@ -142,6 +142,11 @@ async def assemble(settings: ReconcilerSettings, process: Process) -> Assembly:
         election,
         settings.workers,
     )
+
+
+def _follow(process: Process, kind: str, watch: Watch[Any]) -> None:
+    process.start_task(f"watch {kind}", watch.run)
+    process.metrics.watch(kind, lambda: watch.silent_seconds)
 
 
 async def _wait_synced(client: Client, cache: Cache[Any]) -> None:

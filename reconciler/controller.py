@@ -80,6 +80,7 @@ class Controller:
         rollout = self._world.rollouts.get(key.namespace, key.name)
         if rollout is None:
             self._queue.forget(key)
+            self._brake.rested(key)
             return
         if pause := self._brake.remaining(key, time.monotonic()):
             self._queue.add_after(key, pause)

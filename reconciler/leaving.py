@@ -7,13 +7,16 @@ objects are let go: that is done to its end by who began it.
 """
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
+from itertools import count
 from typing import Any
 
+from kube.backoff import Backoff
 from kube.client import Client
 from kube.errors import KubeError, NotFound
 from kube.resources import DEPLOYMENTS, ROLLOUTS, SERVICES, TRAFFIC_ROUTINGS, Resource
@@ -30,7 +33,8 @@ from runtime.logs import Log
 # `kubectl delete -f` sends one deletion after the other; what is let go plainly and deleted a moment later
 # could strand a binding. Quiet for this long, the burst is over.
 _QUIET_SECONDS = 3.0
-_RETRY_SECONDS = 1.0
+# Whoever uninstalls waits; a policy that refuses for good is not asked every second.
+_RETRY = Backoff(first=1.0, cap=10.0)
 # An API server may ask the webhook for a moment after its configuration is gone, and a gate close once more.
 _LATE_SECONDS = 1.0
 
@@ -224,13 +228,16 @@ class Leaver:
             working.result()  # raises what ended it
         return ended
 
-    async def persist(self, work: Callable[[], Awaitable[None]]) -> None:
+    async def persist(
+        self, work: Callable[[], Awaitable[None]], refused: str = "leaving: refused for now"
+    ) -> None:
         """Do something until the API server has accepted it."""
-        while True:
+        for failures in count(1):
             try:
                 await work()
             except KubeError as error:
-                self.log.warning("leaving: refused for now; trying again", error=str(error))
-                await asyncio.sleep(_RETRY_SECONDS)
+                wait = _RETRY.delay(failures, random.random())  # noqa: S311  jitter, no secret
+                self.log.warning(refused, error=str(error), again_in=wait)
+                await asyncio.sleep(wait)
             else:
                 return

@@ -5,6 +5,7 @@ Here are the metrics every process has; a package with metrics of its own makes 
 """
 
 import importlib.metadata
+from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import choose_encoder
@@ -38,6 +39,17 @@ class Metrics:
             buckets=_API_SECONDS,
             registry=self.registry,
         )
+
+        self._silent = Gauge(
+            "sluice_watch_silent_seconds",
+            "Time since anything was heard of a kind; the API server says something every minute.",
+            ["resource"],
+            registry=self.registry,
+        )
+
+    def watch(self, resource: str, silent_seconds: Callable[[], float]) -> None:
+        """Show how long nothing has been heard of a kind."""
+        self._silent.labels(resource).set_function(silent_seconds)
 
     def expect_task(self, task: str) -> None:
         """Show a task's restarts as 0 before the first, so that an alert on a rise sees it."""

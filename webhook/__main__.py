@@ -71,7 +71,9 @@ async def _client(settings: WebhookSettings, process: Process) -> Client:
 
 def _watch(process: Process, client: Client, cache: Cache[dict[str, Any]]) -> None:
     plural = cache.resource.plural
-    process.start_task(f"watch {plural}", Watch(client, cache).run)
+    watch = Watch(client, cache)
+    process.start_task(f"watch {plural}", watch.run)
+    process.metrics.watch(plural, lambda: watch.silent_seconds)
     process.health.add_ready(f"cache of {plural}", lambda: None if cache.synced else "not synced yet")
 
 

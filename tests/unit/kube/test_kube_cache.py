@@ -135,6 +135,20 @@ def test_listener_sees_the_cache_after_the_change(pods: Pods) -> None:
     assert seen == [(2, 2)] * 3
 
 
+def test_listener_that_raises_keeps_nobody_else_from_hearing(pods: Pods) -> None:
+    """Nor the cache from what comes next: a change that was not told would never be told again."""
+
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    pods.subscribe(broken)
+    heard = listen(pods)
+    pods.put(*pods.read(pod("a", 1)))
+    replace(pods, 5, pod("b", 2))
+
+    assert heard == [(key("a"), None, "1"), (key("a"), "1", None), (key("b"), None, "2")]
+
+
 def test_deletion_of_what_was_never_known_is_silent(pods: Pods) -> None:
     """Listeners hear of changes only; the position moves all the same."""
     heard = listen(pods)
