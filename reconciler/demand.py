@@ -13,6 +13,9 @@ no use for.
 import asyncio
 import math
 import random
+from collections import Counter
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -26,13 +29,24 @@ from kube.watch import Ended, Surroundings, Watch
 from kube.wire import JsonObject
 from reconciler.world import World
 from rollout import messages
-from rollout.route_kinds import RouteKind, Unseen
+from rollout.route_kinds import HTTP_ROUTE, RouteKind, Unseen
 from runtime.logs import Log
 
 # CRDs and rights are given by people: found within half a minute, and soon when they were just installed.
 _BACKOFF = Backoff(first=0.5, cap=30.0)
-# Anybody who writes Rollouts names kinds, of which each costs requests or memory; a cluster routes by a few.
-_MOST_KINDS = 64
+# Anybody who writes Rollouts names kinds, of which each costs requests or memory; one routes by a few.
+_MOST_KINDS = 16
+
+
+def within_limits(asked_for: Mapping[RouteKind, AbstractSet[str]]) -> AbstractSet[RouteKind]:
+    """Choose the kinds to follow: so many of each namespace, so that none can take another's away."""
+    taken: Counter[str] = Counter()
+    chosen = set()
+    for kind in sorted(asked_for, key=lambda each: (each != HTTP_ROUTE, each)):
+        taken.update(asked_for[kind])
+        if any(taken[namespace] <= _MOST_KINDS for namespace in asked_for[kind]):
+            chosen.add(kind)
+    return chosen
 
 
 @dataclass
@@ -45,6 +59,7 @@ class Demand:
     _followed: dict[RouteKind, asyncio.Task[None]] = field(default_factory=dict)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
     _moved: asyncio.Event = field(default_factory=asyncio.Event)
+    _passed_over: AbstractSet[RouteKind] = frozenset()
 
     def __post_init__(self) -> None:
         self.world.rollouts.subscribe(self._hear)
@@ -82,12 +97,15 @@ class Demand:
 
     async def _adjust(self) -> None:
         asked_for = self.world.kinds_asked_for
-        for kind in sorted(asked_for - self._followed.keys()):
-            if len(self._followed) < _MOST_KINDS:
-                self._followed[kind] = asyncio.create_task(self._follow(kind), name=f"watch {kind}")
-            else:
-                self.world.kinds.explain(kind, Unseen(messages.kind_too_many(kind, _MOST_KINDS)))
-        for kind in self._followed.keys() - asked_for:
+        served = within_limits(asked_for)
+        for kind in served - self._followed.keys():
+            self._followed[kind] = asyncio.create_task(self._follow(kind), name=f"watch {kind}")
+        for kind in self._passed_over - asked_for.keys():
+            self.world.kinds.close(kind)
+        self._passed_over = asked_for.keys() - served - self._followed.keys()
+        for kind in self._passed_over:
+            self.world.kinds.explain(kind, Unseen(messages.kind_too_many(kind, _MOST_KINDS)))
+        for kind in self._followed.keys() - served:
             if not self.world.kinds.marked(kind):
                 await self._leave(kind)
 
@@ -129,7 +147,7 @@ class Demand:
 
     async def _where(self, kind: RouteKind) -> Resource | Unseen:
         known = self.world.caches.get(kind.kind)
-        if known is not None and known.resource.api_version == kind.api_version:
+        if known is not None and known.resource.group == kind.api_version.rpartition("/")[0]:
             return Unseen(messages.kind_no_route(kind))
         try:
             found = await discover(self.client, *kind)

@@ -122,11 +122,11 @@ class World:
         return (found[0].get("data") or {}) if found else {}
 
     @property
-    def kinds_asked_for(self) -> frozenset[RouteKind]:
-        """The kinds, of those that may not exist, that Rollouts refer to."""
+    def kinds_asked_for(self) -> Mapping[RouteKind, set[str]]:
+        """The kinds, of those that may not exist, that Rollouts refer to, and the namespaces of these."""
         named = {*self.rollouts.index_values(_ROUTE_KIND), *self.traffic_routings.index_values(_ROUTE_KIND)}
-        asked = (text for text in named if any(self._referring(_ROUTE_KIND, text)))
-        return frozenset(RouteKind(*text.rsplit("/", 1)) for text in asked)
+        asked = {text: {key.namespace for key in self._referring(_ROUTE_KIND, text)} for text in named}
+        return {RouteKind(*text.rsplit("/", 1)): where for text, where in asked.items() if where}
 
     def cache_of(self, kind: str, api_version: str = "") -> Cache[JsonObject]:
         """Give the cache of a kind; raises NotFound for one that went away since it was observed."""

@@ -209,7 +209,7 @@ def kind_unknown(kind: RouteKind, versions: Iterable[str]) -> str:
 
 def kind_too_many(kind: RouteKind, most: int) -> str:
     """Say: so many other kinds are referred to that this one is not looked at."""
-    return f"{kind} is not looked at: Rollouts of this cluster refer to {most} other kinds already"
+    return f"{kind} is not looked at: Rollouts of this namespace refer to {most} other kinds already"
 
 
 def kind_no_route(kind: RouteKind) -> str:

@@ -255,7 +255,7 @@ def test_http_route_is_found_by_the_field_that_names_it(world: World) -> None:
     value = obj("Rollout", "web", spec={"strategy": {"canary": canary}}, metadata={"uid": ROLLOUT_UID})
     put(world.rollouts, value)
 
-    assert world.kinds_asked_for == {HTTP_ROUTE}
+    assert world.kinds_asked_for == {HTTP_ROUTE: {NAMESPACE}}
     assert [each["metadata"]["name"] for each in world.routes_around(value)] == ["front"]
 
 
@@ -289,7 +289,7 @@ def test_reference_that_says_nothing_readable_asks_for_nothing(refs: object) -> 
 
     put(world.rollouts, obj("Rollout", "odd", spec={"strategy": {"canary": canary}}))
 
-    assert world.kinds_asked_for == frozenset()
+    assert world.kinds_asked_for == {}
 
 
 @pytest.mark.parametrize(
@@ -396,14 +396,14 @@ def test_objects_of_a_traffic_routing_are_around_the_rollouts_that_go_through_it
     assert [each["metadata"]["name"] for each in world.routes_around(value)] == ["fast"]
     lane = obj("Lane", "fast", apiVersion=LANE.api_version)
     assert list(world.rollouts_routed_by(lane)) == [Key(NAMESPACE, "web")]
-    assert world.kinds_asked_for == {LANE}
+    assert world.kinds_asked_for == {LANE: {NAMESPACE}}
 
 
 def test_kind_that_only_an_unused_traffic_routing_names_is_not_asked_for(world: World) -> None:
     """A watch of what no release can need."""
     put(world.traffic_routings, traffic_routing())
 
-    assert world.kinds_asked_for == frozenset()
+    assert world.kinds_asked_for == {}
 
 
 def test_held_traffic_routing_is_found_though_it_is_not_named(world: World) -> None:
