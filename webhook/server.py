@@ -7,8 +7,8 @@ is anything let through because it could not be read.
 
 import asyncio
 import ssl
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 
 from aiohttp import StreamReader, hdrs, web
 from aiohttp.abc import AbstractStreamWriter
@@ -23,7 +23,11 @@ from webhook.review import Malformed
 _BODY_SECONDS = 10.0
 """How long a body may take to arrive: after 5 s, the longest hook timeout, nobody waits for the answer."""
 _LARGE_BYTES, _MOST_LARGE = 1024 * 1024, 4
-"""Bodies beyond this size are read so many at a time, before anybody is known: memory is the limit."""
+"""Bodies beyond this size are read so many at a time on each path, before anybody is known: memory is the
+limit. Whoever holds these places keeps large bodies of that path out, and nobody else."""
+_LARGE_BODY_SECONDS = 2.0
+_PLACE_SECONDS = 5.0
+"""How long a large body waits for a place: the longest hook timeout."""
 _JSON = "application/json"
 # How long requests that run when the listener closes get to end; above the longest hook timeout (5 s).
 FINISH_SECONDS = 8.0
@@ -80,7 +84,7 @@ class Reviewer:
         self._traffic = traffic
         self._clock = clock
         self._log = log
-        self._large = asyncio.Semaphore(_MOST_LARGE)
+        self._large = {path: asyncio.Semaphore(_MOST_LARGE) for path in endpoints}
 
     async def __call__(self, request: web.BaseRequest) -> web.Response:
         """Answer one request."""
@@ -97,7 +101,8 @@ class Reviewer:
 
     async def _reviewed(self, request: web.BaseRequest, endpoint: Endpoint) -> tuple[web.Response, str]:
         try:
-            async with self._large if _is_large(request) else nullcontext():
+            _check_head(request)
+            async with self._place(request):
                 answer, outcome = await endpoint(await _body(request))
         except Malformed as error:
             return self._refuse(request, 400, str(error)), "refused"
@@ -109,6 +114,23 @@ class Reviewer:
             self._log.exception("A review failed", path=request.path)
             return web.Response(status=500, text="internal error, see the webhook's log\n"), "error"
         return web.Response(body=answer, content_type=_JSON), outcome
+
+    @asynccontextmanager
+    async def _place(self, request: web.BaseRequest) -> AsyncIterator[None]:
+        """Hold a place for a large body, while it is read and answered."""
+        if not _is_large(request):
+            yield
+            return
+        places = self._large[request.path]
+        try:
+            async with asyncio.timeout(_PLACE_SECONDS):
+                await places.acquire()
+        except TimeoutError:
+            raise web.HTTPServiceUnavailable(reason="too many large bodies at a time") from None
+        try:
+            yield
+        finally:
+            places.release()
 
     def _refuse(self, request: web.BaseRequest, status: int, why: str) -> web.Response:
         self._log.warning("Refused a request", path=request.path, status=status, why=why, peer=request.remote)
@@ -170,7 +192,7 @@ def _is_large(request: web.BaseRequest) -> bool:
     return request.content_length is None or request.content_length > _LARGE_BYTES
 
 
-async def _body(request: web.BaseRequest) -> bytes:
+def _check_head(request: web.BaseRequest) -> None:
     if request.method != hdrs.METH_POST:
         raise web.HTTPMethodNotAllowed(request.method, [hdrs.METH_POST])
     if request.content_type != _JSON:
@@ -179,10 +201,14 @@ async def _body(request: web.BaseRequest) -> bytes:
         raise web.HTTPUnsupportedMediaType(reason="content must not be encoded")
     if (request.content_length or 0) > request.client_max_size:
         raise web.HTTPRequestEntityTooLarge(request.client_max_size, request.content_length or 0)
+
+
+async def _body(request: web.BaseRequest) -> bytes:
     if request.content.is_eof():  # it came with the head, as nearly always: no timer for nothing
         return await request.read()
+    seconds = _LARGE_BODY_SECONDS if _is_large(request) else _BODY_SECONDS
     try:
-        async with asyncio.timeout(_BODY_SECONDS):
+        async with asyncio.timeout(seconds):
             return await request.read()
     except TimeoutError:
-        raise web.HTTPRequestTimeout(reason=f"no complete body within {_BODY_SECONDS:g} s") from None
+        raise web.HTTPRequestTimeout(reason=f"no complete body within {seconds:g} s") from None
