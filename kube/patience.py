@@ -8,7 +8,7 @@ from itertools import count
 from typing import TypeVar
 
 from kube.backoff import Backoff
-from kube.errors import ConnectionFailed, ServerError
+from kube.errors import ConnectionFailed, ServerError, TooManyRequests
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -22,8 +22,8 @@ async def answered(ask: Callable[[], Awaitable[T]]) -> T:
     for failures in count(1):
         try:
             return await ask()
-        except (ConnectionFailed, ServerError) as error:
-            wait = _BACKOFF.delay(failures, random.random())  # noqa: S311  jitter, no secret
+        except (ConnectionFailed, ServerError, TooManyRequests) as error:
+            wait = max(_BACKOFF.delay(failures, random.random()), error.retry_after or 0.0)  # noqa: S311  jitter
             facts = {"error": str(error), "again_in": wait}
             log.warning("the API server does not answer", extra=facts)
             await asyncio.sleep(wait)

@@ -169,7 +169,7 @@ class Watch(Generic[T]):
         return self._world.clock() - self._heard_at
 
     async def run(self) -> NoReturn:
-        """List and watch for ever; ends only by being cancelled, or by a bug in a listener."""
+        """List and watch for ever; ends only by being cancelled, or by a bug."""
         standing = Standing()
         while True:
             attempt = await self._attempt(resume=standing.resume)

@@ -85,8 +85,8 @@ async def assemble(settings: ReconcilerSettings, process: Process) -> Assembly:
     """Open everything; what is opened first is closed last."""
     client = await _open_client(settings, process)
     world = World()
-    for kind, cache in world.caches.items():
-        _follow(process, kind, Watch(client, cache))
+    for cache in world.caches.values():
+        _follow(process, cache.resource.plural, Watch(client, cache))
     # As for our own objects below: by its name alone.
     selector = Selector(fields=f"metadata.name={names.CONFIGURATION}")
     watch = Watch(client, world.configuration, namespace=settings.namespace, selector=selector)
@@ -111,8 +111,9 @@ async def assemble(settings: ReconcilerSettings, process: Process) -> Assembly:
         ),
     )
     process.start_task("events", writer.run)
-    for each in (*world.caches.values(), world.configuration, *installation.caches.values()):
-        await _wait_synced(client, each)
+    async with asyncio.TaskGroup() as warming:
+        for each in (*world.caches.values(), world.configuration, *installation.caches.values()):
+            warming.create_task(_wait_synced(client, each))
     await demand.settle(_SYNC_SECONDS)
     election = Election(
         client,
@@ -144,9 +145,9 @@ async def assemble(settings: ReconcilerSettings, process: Process) -> Assembly:
     )
 
 
-def _follow(process: Process, kind: str, watch: Watch[Any]) -> None:
-    process.start_task(f"watch {kind}", watch.run)
-    process.metrics.watch(kind, lambda: watch.silent_seconds)
+def _follow(process: Process, plural: str, watch: Watch[Any]) -> None:
+    process.start_task(f"watch {plural}", watch.run)
+    process.metrics.watch(plural, lambda: watch.silent_seconds)
 
 
 async def _wait_synced(client: Client, cache: Cache[Any]) -> None:
@@ -158,7 +159,7 @@ async def _wait_synced(client: Client, cache: Cache[Any]) -> None:
         await cache.wait_synced(_PATIENCE_SECONDS)
     except TimeoutError:
         where = await answered(partial(discover, client, cache.resource.api_version, cache.resource.kind))
-        if isinstance(where, NotServed) and not cache.synced:
+        if isinstance(where, NotServed) and not where.versions and not cache.synced:
             cache.replace({}, "0")
         await cache.wait_synced(_SYNC_SECONDS)
 

@@ -188,7 +188,7 @@ class Caretaker:
             await self._patch(ref, found, {"finalizers": kept})
 
     async def ask(self) -> None:
-        """Ask on our Deployment that we leave."""
+        """Ask on our Deployment, if there is one, that we leave."""
         await self._say(REQUESTED, lambda _: True)
 
     async def answer(self) -> None:

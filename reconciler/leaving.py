@@ -50,6 +50,10 @@ class Leaver:
     log: Log
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
     _parting: asyncio.Future[None] | None = None
+    _failed: set[tuple[str, str]] = field(default_factory=set)
+    """Versions of Rollouts at which a look has failed, by uid and resourceVersion."""
+    nobody_to_ask: bool = False
+    """Whether there is no Deployment of ours on which the request could stand, or be taken back."""
 
     def __post_init__(self) -> None:
         installation = self.caretaker.installation
@@ -64,7 +68,9 @@ class Leaver:
         """
         if self._parting is None or self._parting.done():
             if not await self.unless(self._stays, self._end_everything(controller, workers)):
-                self.log.info("leaving: no longer asked for; releasing again")
+                self.log.warning(
+                    "leaving: no longer asked for; nothing is held until the webhook's hooks are back"
+                )
                 return False
             self._parting = asyncio.ensure_future(self._let_go_of_ourselves())
             self._parting.add_done_callback(self._parted)
@@ -82,7 +88,7 @@ class Leaver:
             yield "our own objects are still held, which comes last"
 
     def _stays(self) -> bool:
-        return not self.caretaker.installation.leaving
+        return not (self.nobody_to_ask or self.caretaker.installation.leaving)
 
     async def _end_everything(self, controller: Controller, workers: int) -> None:
         installation = self.caretaker.installation
@@ -154,9 +160,18 @@ class Leaver:
         rollout = self.world.rollouts.get(namespace, name)
         try:
             return rollout is None or has_left(self.world.observe(rollout, self.clock()))
-        except Exception:  # the boundary of one Rollout: the others are let go, this one is waited for
-            self.log.exception("leaving: a look at a Rollout failed", rollout=f"{namespace}/{name}")
+        except Exception as error:  # noqa: BLE001 - the boundary of one Rollout: the others are let go
+            self._puzzled(rollout, error)
             return False
+
+    def _puzzled(self, rollout: JsonObject | None, error: Exception) -> None:
+        """Log what a bug makes of a Rollout, once for each version of it: it is looked at again and again."""
+        metadata = rollout["metadata"] if rollout else {}
+        version = metadata.get("uid", ""), metadata.get("resourceVersion", "")
+        if version not in self._failed:
+            self._failed.add(version)
+            name = f"{metadata.get('namespace')}/{metadata.get('name')}"
+            self.log.error("leaving: a look at a Rollout failed", rollout=name, exception=error)
 
     async def _sweep(self) -> None:
         """Free what bears our marks and has no Rollout (any more)."""
@@ -215,6 +230,9 @@ class Leaver:
 
     async def unless(self, condition: Callable[[], bool], work: Coroutine[Any, Any, None]) -> bool:
         """Do something until a condition on what is seen holds, and tell whether it came to its end."""
+        if condition():
+            work.close()
+            return False
         working = asyncio.ensure_future(work)
         waiting = asyncio.ensure_future(self.until(condition))
         try:

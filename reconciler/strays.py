@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from kube.client import Client
-from kube.errors import KubeError
+from kube.discovery import NotServed, discover
+from kube.errors import KubeError, NotFound
 from kube.events import Event, EventWriter, Regarding
 from kube.queue import QueueClosed, WorkQueue
 from kube.resources import DEPLOYMENTS, ROLLOUTS, SERVICES, Ref, Resource
@@ -119,7 +120,13 @@ class Strays:
     async def _has_rollout(self, value: JsonObject) -> bool:
         """Ask the API server itself: a cache that lags must not let a held change out."""
         metadata = value["metadata"]
-        found = (await self.client.list(ROLLOUTS, namespace=metadata["namespace"])).items
+        try:
+            found = (await self.client.list(ROLLOUTS, namespace=metadata["namespace"])).items
+        except NotFound:
+            where = await discover(self.client, ROLLOUTS.api_version, ROLLOUTS.kind)
+            if isinstance(where, NotServed) and not where.versions:
+                return False  # with their definition went all of them
+            raise
         if _is(DEPLOYMENTS, value):
             key = Key(metadata["namespace"], metadata["name"])
             return any(key in workload_keys(each) for each in found)
