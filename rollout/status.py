@@ -122,6 +122,11 @@ class Status:
         found = self.condition("Progressing")
         return _enum(Reason, found.reason if found else "", Reason.NONE)
 
+    @property
+    def silent(self) -> "Status":
+        """The same, with nothing said of a release that waits for nobody any more."""
+        return replace(self, release=replace(self.release, message=""))
+
     def condition(self, kind: str) -> Condition | None:
         """Find a condition by type."""
         return next((each for each in self.conditions if each.type == kind), None)

@@ -94,7 +94,7 @@ def _edited(facts: Facts, observed: Release, stage: StepState, outcome: Outcome)
     """Report an edited plan at the same step: nothing approved so far counts, whichever step was edited."""
     state = StepState.STEP_PAUSED if observed.state is StepState.STEP_READY else observed.state
     following = cursor.natural_next(observed.step, len(facts.spec.steps))
-    release = replace(observed, state=state if outcome is DONE else stage, next_step=following)
+    release = replace(observed, state=state if outcome is DONE else stage, next_step=following, message="")
     status = _anew(facts, _status(facts, release, Reason.IN_ROLLING, outcome), "PlanChanged")
     return Plan(status, outcome.actions if outcome else ())
 
@@ -224,7 +224,7 @@ def _frozen(facts: Facts) -> Plan:
         tasks = (*preparing.tasks, *upgrading.tasks)
     outcome = first_unfinished(tasks)
     # A plan that is edited meanwhile is looked at when the release goes on.
-    observed = replace(_observed(facts, recorded), plan_digest=recorded.plan_digest)
+    observed = replace(_observed(facts, recorded), plan_digest=recorded.plan_digest, message="")
     status = _status(facts, observed, Reason.PAUSED)
     return Plan(status, outcome.actions if outcome else (), look_again_at=outcome.until if outcome else None)
 

@@ -229,7 +229,7 @@ def _unrouted(facts: Facts, outcome: Outcome) -> Outcome:
 
 def _closing(facts: Facts, reason: Reason, task: str, outcome: Doing | None) -> Status:
     message = messages.FINALISING if reason is Reason.FINALISING else messages.ROLLED_BACK
-    status = facts.rollout.status
+    status = facts.rollout.status if task else facts.rollout.status.silent
     release = status.release
     # What is done at once needs no report; what waits does.
     if outcome and not outcome.actions and not outcome.until:

@@ -48,7 +48,7 @@ def leave(snapshot: Snapshot) -> Plan:
     if names.ROLLOUT_FINALIZER not in rollout.finalizers:
         return Plan(rollout.status)
     # The status is told while the finalizer still says that this Rollout is not done with.
-    left = replace(rollout.status, phase=Phase.INITIAL, message=messages.UNINSTALLED, conditions=())
+    left = replace(rollout.status.silent, phase=Phase.INITIAL, message=messages.UNINSTALLED, conditions=())
     return Plan(left, (_finalizer(rollout, present=False),) if left == rollout.status else ())
 
 
@@ -258,7 +258,7 @@ def _let_go(rollout: RolloutObject, status: Status, outcome: Outcome, workload: 
 
 
 def _disable(facts: Facts) -> Plan:
-    outcome, status = closing.withdraw(facts), facts.rollout.status
+    outcome, status = closing.withdraw(facts), facts.rollout.status.silent
     if outcome is not DONE:
         disabling = replace(status, phase=Phase.DISABLING, message=messages.DISABLING)
         return Plan(disabling, outcome.actions, look_again_at=outcome.until)
