@@ -65,12 +65,12 @@ def _parser() -> argparse.ArgumentParser:
         sub = commands.add_parser(
             name, help=command.summary, description=command.summary, parents=[place], allow_abbrev=False
         )
-        sub.add_argument("name", type=_name, metavar="ROLLOUT", help="name of the Rollout")
+        sub.add_argument("name", type=rollout_name, metavar="ROLLOUT", help="name of the Rollout")
     loadtest.add_to(commands)
     return parser
 
 
-def _name(text: str) -> str:
+def rollout_name(text: str) -> str:
     """Read a name alone, or with the kind before it in the ways in which kubectl prints and takes it."""
     kind, slash, name = text.rpartition("/")
     if not _NAME.fullmatch(name) or (slash and kind.lower().removesuffix(f".{ROLLOUTS.group}") not in _KINDS):

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from kube.client import Client
-from kube.errors import NotFound
+from kube.errors import Conflict, NotFound
 from kube.resources import ROLLOUTS
 from kube.wire import JsonObject
 from rollout import messages, names
@@ -45,7 +45,8 @@ async def status(client: Client, namespace: str, name: str) -> Sequence[str]:
     if _is_paused(rollout):
         lines.append(f"to resume: {_resume(rollout)}")
     elif release.state is StepState.STEP_PAUSED:
-        if reset := found.condition(APPROVALS_RESET):
+        reset, stamp = found.condition(APPROVALS_RESET), rollout.approval
+        if reset and stamp and not counts(stamp, reset):
             lines.append(reset.message)
         lines.append(f"to approve: kubectl sluice approve {name} -n {rollout.namespace}")
     if release.state is StepState.STEP_PAUSED:
@@ -66,7 +67,7 @@ async def approve(client: Client, namespace: str, name: str) -> Sequence[str]:
     void = stamp is None or not counts(stamp, reached.condition(APPROVALS_RESET))
     if void and _annotations(found).get(names.APPROVE) == str(wanted):
         # Written over itself it would change nothing: it is given anew. One that counts is never taken away.
-        await _annotate(client, namespace, name, None)
+        await _take_away(client, namespace, name, found)
     answer = await _annotate(client, namespace, name, str(wanted))
     if granted(_annotations(answer), wanted) is None:
         raise CommandError(
@@ -100,13 +101,26 @@ def _resume(rollout: RolloutObject) -> str:
     return f"kubectl patch rollout {rollout.target.name} -n {rollout.namespace} --type merge -p '{change}'"
 
 
-async def _annotate(client: Client, namespace: str, name: str, approval: str | None) -> JsonObject:
-    """Set or remove the approval; without a webhook, the answer bears no stamp, not even an old one.
+async def _annotate(client: Client, namespace: str, name: str, approval: str) -> JsonObject:
+    """Set the approval; without a webhook, the answer bears no stamp, not even an old one.
 
     No resourceVersion: the approval names what it approves, so it can never count for anything else.
     """
     change = {names.APPROVE: approval, names.APPROVED_BY: None}
     return await client.patch(ROLLOUTS.ref(namespace, name), {"metadata": {"annotations": change}})
+
+
+async def _take_away(client: Client, namespace: str, name: str, found: JsonObject) -> None:
+    """Remove the approval that was found, and no later one."""
+    guard = {key: found["metadata"][key] for key in ("uid", "resourceVersion")}
+    change = {**guard, "annotations": {names.APPROVE: None, names.APPROVED_BY: None}}
+    try:
+        await client.patch(ROLLOUTS.ref(namespace, name), {"metadata": change})
+    except Conflict as error:
+        text = (
+            f"Rollout {namespace}/{name} was changed at the same moment; see its status, then approve again"
+        )
+        raise CommandError(text) from error
 
 
 def _annotations(rollout: JsonObject) -> JsonObject:
