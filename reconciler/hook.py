@@ -61,9 +61,8 @@ class _Departure:
 
     async def give_up(self) -> None:
         await self.process.clock.sleep(self.seconds)
-        for each in (
-            self.parts.leaver.unfinished() if self.parts else ("nothing is known of the cluster yet",)
-        ):
+        unfinished = self.parts.leaver.unfinished() if self.parts else ["nothing is known of the cluster yet"]
+        for each in unfinished:
             self.process.log.error("not left yet", what=each)
         why = f"not finished within {self.seconds:g} s; what is refused stands in the reconciler's log"
         await self._end(left=False, why=why)

@@ -61,9 +61,7 @@ async def test_paused_release_is_said_to_be_resumed_before_anything_else(app: Ap
     assert "counts once it is resumed" in said[1]
 
 
-async def test_approvals_that_do_not_count_any_more_are_told_and_taken_back_with_a_guard(
-    app: Application,
-) -> None:
+async def test_approvals_that_do_not_count_any_more_are_told_at_the_step_they_name(app: Application) -> None:
     """Gone back to its first step, a release waits there although it is approved."""
     await app.deploy(three_steps())
     await app.set_image(V2)
